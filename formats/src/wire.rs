@@ -1,0 +1,482 @@
+//! Frames of the link between a primary (the TCP client) and a standby (the server).
+//!
+//! A frame is a header of [`FRAME_HEADER_LEN`] bytes with its own checksum, then a body of at most [`MAX_BODY`] bytes
+//! with another. The primary opens with [`Hello`]; the standby answers [`Welcome`] or [`Refuse`]. Afterwards the
+//! primary sends entry frames, numbered from 1 within the session, whose body is a run of encoded entries
+//! ([`crate::entry`]); the standby answers with cumulative [`Ack`]s. Hash requests serve `verify`.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use binrw::io::Cursor;
+use binrw::{BinRead, BinWrite, binrw};
+use thiserror::Error;
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::checksum::Crc32c;
+
+/// Bytes of a frame header.
+pub const FRAME_HEADER_LEN: usize = 32;
+/// Largest body, in bytes.
+pub const MAX_BODY: u32 = 24 << 20;
+/// The newest protocol version this code speaks.
+pub const VERSION: u16 = 1;
+/// The oldest protocol version this code speaks.
+pub const MIN_VERSION: u16 = 1;
+/// First bytes of every frame.
+pub const MAGIC: [u8; 4] = *b"BKEW";
+/// Largest number of volumes in a group.
+pub const MAX_VOLUMES: u16 = 64;
+/// Largest number of hashes in one reply.
+pub const MAX_HASHES: u32 = 65_536;
+
+/// What a frame carries. Explicit tags; 0 is invalid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// [`Hello`], primary to standby.
+    Hello = 1,
+    /// [`Welcome`], standby to primary.
+    Welcome = 2,
+    /// [`Refuse`], either way; the connection closes after it.
+    Refuse = 3,
+    /// Encoded entries, primary to standby; the only numbered kind.
+    Entries = 4,
+    /// [`Ack`], standby to primary.
+    Ack = 5,
+    /// Nothing to say, but alive; no body; either way.
+    KeepAlive = 6,
+    /// [`HashRequest`], primary to standby.
+    HashRequest = 7,
+    /// [`HashReply`], standby to primary.
+    HashReply = 8,
+}
+
+impl FrameKind {
+    /// The kind with this tag.
+    #[must_use]
+    pub const fn from_tag(tag: u8) -> Option<Self> {
+        match tag {
+            1 => Some(Self::Hello),
+            2 => Some(Self::Welcome),
+            3 => Some(Self::Refuse),
+            4 => Some(Self::Entries),
+            5 => Some(Self::Ack),
+            6 => Some(Self::KeepAlive),
+            7 => Some(Self::HashRequest),
+            8 => Some(Self::HashReply),
+            _ => None,
+        }
+    }
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
+#[repr(C)]
+struct RawFrameHeader {
+    magic: [u8; 4],
+    kind: u8,
+    reserved: [u8; 3],
+    number: U64,
+    body_len: U32,
+    body_crc: U32,
+    reserved2: U32,
+    header_crc: U32,
+}
+
+const _: () = assert!(size_of::<RawFrameHeader>() == FRAME_HEADER_LEN);
+
+/// A checked frame header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrameHeader {
+    /// What the body is.
+    pub kind: FrameKind,
+    /// Number of an entry frame within its session, from 1; 0 for other kinds.
+    pub number: u64,
+    /// Bytes of the body, at most [`MAX_BODY`].
+    pub body_len: u32,
+    /// Checksum of the body.
+    pub body_crc: Crc32c,
+}
+
+/// Why bytes are not a frame of this protocol.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum FrameError {
+    /// The first bytes are not a frame's: somebody else's protocol.
+    #[error("not a blkecho frame (starts with {0:02x?})")]
+    Magic([u8; 4]),
+    /// The header's checksum does not match.
+    #[error("frame header checksum mismatch")]
+    HeaderChecksum,
+    /// The body's checksum does not match.
+    #[error("frame body checksum mismatch")]
+    BodyChecksum,
+    /// A tag that this version does not know.
+    #[error("unknown frame kind {0}")]
+    Kind(u8),
+    /// A body longer than the limit.
+    #[error("frame body of {0} bytes is above the limit of {MAX_BODY}")]
+    TooLong(u32),
+    /// A message that does not parse.
+    #[error("malformed {0} message")]
+    Malformed(&'static str),
+}
+
+impl FrameHeader {
+    /// The header for a body given in parts.
+    #[must_use]
+    pub fn for_body(kind: FrameKind, number: u64, parts: &[&[u8]]) -> Self {
+        let body_len = parts.iter().map(|part| part.len() as u32).sum();
+        Self { kind, number, body_len, body_crc: Crc32c::of_parts(parts) }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; FRAME_HEADER_LEN] {
+        let raw = RawFrameHeader {
+            magic: MAGIC,
+            kind: self.kind as u8,
+            reserved: [0; 3],
+            number: self.number.into(),
+            body_len: self.body_len.into(),
+            body_crc: self.body_crc.0.into(),
+            reserved2: 0.into(),
+            header_crc: 0.into(),
+        };
+        let mut bytes: [u8; FRAME_HEADER_LEN] = zerocopy::transmute!(raw);
+        let crc = Crc32c::of(&bytes[..FRAME_HEADER_LEN - 4]);
+        bytes[FRAME_HEADER_LEN - 4..].copy_from_slice(&crc.0.to_le_bytes());
+        bytes
+    }
+
+    /// The header in `bytes`, checked, with a bounded body length.
+    ///
+    /// # Errors
+    /// Says why these bytes are not a frame.
+    pub fn decode(bytes: &[u8; FRAME_HEADER_LEN]) -> Result<Self, FrameError> {
+        let raw: RawFrameHeader = zerocopy::transmute!(*bytes);
+        if raw.magic != MAGIC {
+            return Err(FrameError::Magic(raw.magic));
+        }
+        if Crc32c::of(&bytes[..FRAME_HEADER_LEN - 4]).0 != raw.header_crc.get() {
+            return Err(FrameError::HeaderChecksum);
+        }
+        if raw.body_len.get() > MAX_BODY {
+            return Err(FrameError::TooLong(raw.body_len.get()));
+        }
+        Ok(Self {
+            kind: FrameKind::from_tag(raw.kind).ok_or(FrameError::Kind(raw.kind))?,
+            number: raw.number.get(),
+            body_len: raw.body_len.get(),
+            body_crc: Crc32c(raw.body_crc.get()),
+        })
+    }
+
+    /// Whether `body` is the one this header was made for.
+    ///
+    /// # Errors
+    /// [`FrameError::BodyChecksum`] when it is not.
+    pub fn check_body(&self, body: &[u8]) -> Result<(), FrameError> {
+        if Crc32c::of(body) == self.body_crc { Ok(()) } else { Err(FrameError::BodyChecksum) }
+    }
+}
+
+/// A short text: its length in bytes as `u16`, then UTF-8.
+#[binrw]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[brw(little)]
+pub struct Text {
+    #[bw(calc = bytes.len() as u16)]
+    len: u16,
+    #[br(count = len)]
+    bytes: Vec<u8>,
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        let mut end = text.len().min(usize::from(u16::MAX));
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self { bytes: text.as_bytes()[..end].to_vec() }
+    }
+}
+
+impl Text {
+    /// The text; bytes that are not UTF-8 show as replacement characters.
+    #[must_use]
+    pub fn to_string_lossy(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+}
+
+/// One volume as its primary describes it.
+#[binrw]
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[brw(little)]
+pub struct VolumeIdentity {
+    /// The name that both ends use.
+    pub name: Text,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its logical block size in bytes.
+    pub block_size: u32,
+}
+
+/// The primary's first frame.
+#[binrw]
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[brw(little)]
+pub struct Hello {
+    /// Oldest protocol version it speaks.
+    pub min_version: u16,
+    /// Newest protocol version it speaks.
+    pub max_version: u16,
+    /// Its stream, see [`crate::ids::StreamId`].
+    pub stream: u64,
+    /// Name of the group.
+    pub group: Text,
+    /// Bytes per region of its dirty map.
+    pub region_size: u32,
+    #[bw(calc = volumes.len() as u16)]
+    #[br(assert(volume_count <= MAX_VOLUMES))]
+    volume_count: u16,
+    /// The volumes, in the order of their index.
+    #[br(count = volume_count)]
+    pub volumes: Vec<VolumeIdentity>,
+}
+
+/// The standby's answer to a [`Hello`] it accepts.
+#[binrw]
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[brw(little)]
+pub struct Welcome {
+    /// Protocol version both will use.
+    pub version: u16,
+    /// Name of the standby's node.
+    pub node: Text,
+    /// The stream it holds, or 0 when it holds none.
+    pub stream: u64,
+    /// The last position of that stream that it holds durably.
+    pub durable: u64,
+    /// The last position of that stream that it has applied.
+    pub applied: u64,
+    /// Whether its content is that of a moment of the primary (see [`DataState`]).
+    pub data: DataState,
+    /// Bytes that may be in flight unacknowledged.
+    pub window: u64,
+}
+
+/// Whether a standby's content is one the primary could have had.
+#[binrw]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[brw(little, repr = u8)]
+pub enum DataState {
+    /// It is a moment of the primary, in order.
+    #[default]
+    Consistent = 1,
+    /// Regions are missing or newer than the rest.
+    Inconsistent = 2,
+    /// Nothing was ever copied to it.
+    Blank = 3,
+}
+
+/// Why a peer is turned away.
+#[binrw]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[brw(little, repr = u16)]
+pub enum RefuseCode {
+    /// No common protocol version.
+    Version = 1,
+    /// The standby serves no volume of that name.
+    UnknownVolume = 2,
+    /// Size or block size differ.
+    Geometry = 3,
+    /// Another primary is connected for that volume.
+    Busy = 4,
+    /// The frame does not fit the state of the session.
+    Unexpected = 5,
+    /// The target stopped with an error.
+    Stopped = 6,
+    /// Content or checksum of a frame was bad.
+    Corrupt = 7,
+}
+
+/// A refusal: the connection closes after it.
+#[binrw]
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[brw(little)]
+pub struct Refuse {
+    /// The kind.
+    pub code: RefuseCode,
+    /// What, and what to do.
+    pub text: Text,
+}
+
+/// How far a standby is. All counters are cumulative and never go back within a session.
+#[binrw]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[brw(little)]
+pub struct Ack {
+    /// Last entry frame of this session that was received whole.
+    pub received_frame: u64,
+    /// Last entry frame of this session whose entries are all durable there.
+    pub durable_frame: u64,
+    /// Last entry frame of this session whose entries are all applied.
+    pub applied_frame: u64,
+    /// Last position of the stream that it holds durably.
+    pub durable: u64,
+    /// Last position of the stream that it has applied.
+    pub applied: u64,
+    /// State of its content.
+    pub data: DataState,
+}
+
+/// Asks for the hashes of consecutive chunks of a volume.
+#[binrw]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[brw(little)]
+pub struct HashRequest {
+    /// Chosen by the asker, returned in the reply.
+    pub id: u64,
+    /// Which volume.
+    pub volume: u16,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub len: u64,
+    /// Bytes per hash; the last may be shorter.
+    pub chunk: u32,
+}
+
+/// The hashes asked for: BLAKE3, 32 bytes each.
+#[binrw]
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[brw(little)]
+pub struct HashReply {
+    /// The request's id.
+    pub id: u64,
+    #[bw(calc = hashes.len() as u32)]
+    #[br(assert(count <= MAX_HASHES))]
+    count: u32,
+    /// One per chunk, in order.
+    #[br(count = count)]
+    pub hashes: Vec<[u8; 32]>,
+}
+
+/// A message with a body of its own frame kind.
+pub trait Message: Sized {
+    /// The frame kind that carries it.
+    const KIND: FrameKind;
+    /// Its name in error messages.
+    const NAME: &'static str;
+
+    /// Its bytes.
+    fn to_body(&self) -> Vec<u8>;
+
+    /// The message in `body`; trailing bytes are refused.
+    ///
+    /// # Errors
+    /// [`FrameError::Malformed`] when it does not parse to the end.
+    fn from_body(body: &[u8]) -> Result<Self, FrameError>;
+}
+
+macro_rules! message {
+    ($($name:ident),*) => {$(
+        impl Message for $name {
+            const KIND: FrameKind = FrameKind::$name;
+            const NAME: &'static str = stringify!($name);
+
+            fn to_body(&self) -> Vec<u8> {
+                let mut out = Cursor::new(Vec::new());
+                self.write_le(&mut out).expect("writing to memory cannot fail");
+                out.into_inner()
+            }
+
+            fn from_body(body: &[u8]) -> Result<Self, FrameError> {
+                let mut cursor = Cursor::new(body);
+                let message = Self::read_le(&mut cursor).map_err(|_| FrameError::Malformed(Self::NAME))?;
+                if cursor.position() == body.len() as u64 { Ok(message) } else { Err(FrameError::Malformed(Self::NAME)) }
+            }
+        }
+    )*};
+}
+
+message!(Hello, Welcome, Refuse, Ack, HashRequest, HashReply);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hello() -> Hello {
+        Hello {
+            min_version: 1,
+            max_version: 1,
+            stream: 0x1122,
+            group: "g".into(),
+            region_size: 65536,
+            volumes: alloc::vec![VolumeIdentity { name: "a".into(), size: 4096, block_size: 512 }],
+        }
+    }
+
+    #[test]
+    fn golden_hello() {
+        let golden = [
+            1, 0, 1, 0, 0x22, 0x11, 0, 0, 0, 0, 0, 0, 1, 0, b'g', 0, 0, 1, 0, 1, 0, 1, 0, b'a', 0, 16, 0, 0, 0, 0, 0,
+            0, 0, 2, 0, 0,
+        ];
+        assert_eq!(hello().to_body(), golden);
+        assert_eq!(Hello::from_body(&golden), Ok(hello()));
+    }
+
+    #[test]
+    fn a_cut_or_padded_message_is_refused() {
+        let body = hello().to_body();
+        for len in 0..body.len() {
+            assert_eq!(Hello::from_body(&body[..len]), Err(FrameError::Malformed("Hello")), "cut at {len}");
+        }
+        let mut longer = body;
+        longer.push(0);
+        assert_eq!(Hello::from_body(&longer), Err(FrameError::Malformed("Hello")));
+    }
+
+    #[test]
+    fn header_round_trip_and_every_flipped_bit_refused() {
+        let header = FrameHeader::for_body(FrameKind::Entries, 7, &[b"ab", b"c"]);
+        let good = header.encode();
+        assert_eq!(FrameHeader::decode(&good), Ok(header));
+        for bit in 0..FRAME_HEADER_LEN * 8 {
+            let mut bad = good;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(FrameHeader::decode(&bad).is_err(), "bit {bit}");
+        }
+        assert_eq!(header.check_body(b"abc"), Ok(()));
+        assert_eq!(header.check_body(b"abd"), Err(FrameError::BodyChecksum));
+    }
+
+    #[test]
+    fn a_huge_body_is_refused_by_its_header() {
+        let header = FrameHeader { kind: FrameKind::Ack, number: 0, body_len: MAX_BODY + 1, body_crc: Crc32c(0) };
+        assert_eq!(FrameHeader::decode(&header.encode()), Err(FrameError::TooLong(MAX_BODY + 1)));
+    }
+
+    #[test]
+    fn a_hash_count_above_the_limit_is_refused_without_allocating() {
+        let mut body = alloc::vec![0; 8];
+        body.extend_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(HashReply::from_body(&body), Err(FrameError::Malformed("HashReply")));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bodies_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Hello::from_body(&body);
+            let _ = Welcome::from_body(&body);
+            let _ = Refuse::from_body(&body);
+            let _ = Ack::from_body(&body);
+            let _ = HashRequest::from_body(&body);
+            let _ = HashReply::from_body(&body);
+        }
+    }
+}
