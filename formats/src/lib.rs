@@ -13,6 +13,7 @@ pub mod checksum;
 pub mod entry;
 pub mod ids;
 pub mod op;
+pub mod state;
 pub mod wire;
 
 pub use checksum::Crc32c;

@@ -203,6 +203,18 @@ impl From<&str> for Text {
 }
 
 impl Text {
+    /// Its length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// The text; bytes that are not UTF-8 show as replacement characters.
     #[must_use]
     pub fn to_string_lossy(&self) -> String {
