@@ -1,2 +1,120 @@
-//! Tasks.
-fn main() {}
+//! Tasks of the project, run as `cargo xtask TASK`.
+//!
+//! Every task stands alone: it finds the checkout from its own build, says what it needs and lacks, and leaves
+//! nothing behind, also after ctrl-C.
+
+mod bench;
+mod crash;
+mod interrupt;
+mod process;
+mod rig;
+mod soak;
+mod test;
+mod tidy;
+mod vm;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the project", version)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Every suite, in order, with a table at the end
+    Test,
+    /// The checks of the house: rooms, purity, unsafe code, lengths, texts
+    Tidy,
+    /// The guest suite, or a script of your own, in virtual machines with Debian kernels
+    Vm {
+        /// Only this kernel series (6.1 or 6.12; all by default)
+        #[arg(long, value_name = "SERIES")]
+        kernel: Option<String>,
+        /// A shell script to run in the guest in place of the suite
+        #[arg(long, value_name = "SCRIPT")]
+        run: Option<PathBuf>,
+    },
+    /// fio mixes on raw, ext4 and xfs, each drained and compared byte for byte (root)
+    Soak {
+        /// Keep choosing mixes for so many minutes; every kind runs at least once
+        #[arg(long, default_value_t = 3)]
+        minutes: u64,
+        /// Seed of the choice of mixes; drawn and printed when absent
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// kill -9 of agent, standby or both under load, restart, compare (root)
+    Crash {
+        /// How many kills
+        #[arg(long, default_value_t = 50)]
+        rounds: u32,
+        /// Seed of instants and victims; drawn and printed when absent
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Measurements (root)
+    Bench {
+        #[command(subcommand)]
+        what: bench::Bench,
+    },
+    /// The deterministic simulator over many seeds
+    Sim {
+        /// How many seeds
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+    },
+    /// Every fuzz target, for a time
+    Fuzz {
+        /// Seconds altogether
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match interrupt::install().and_then(|()| run(arguments.task)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Test => test::run(),
+        Task::Tidy => tidy::run(),
+        Task::Vm { kernel, run } => vm::run(kernel.as_deref(), run.as_deref()),
+        Task::Soak { minutes, seed } => soak::run(minutes, seed),
+        Task::Crash { rounds, seed } => crash::run(rounds, seed),
+        Task::Bench { what } => bench::run(what),
+        Task::Sim { seeds } => simulate(seeds),
+        Task::Fuzz { seconds } => fuzz(seconds),
+    }
+}
+
+fn simulate(seeds: u64) -> Result<()> {
+    let seeds = seeds.to_string();
+    process::run(
+        workspace::cargo()
+            .args(["run", "--release", "-p", "system-tests", "--bin", "sim", "--"])
+            .args(["--seeds", &seeds]),
+    )
+}
+
+fn fuzz(seconds: u64) -> Result<()> {
+    let seconds = seconds.to_string();
+    let mut cargo = workspace::cargo();
+    cargo.args(["run", "--release", "--manifest-path", "fuzz/Cargo.toml", "--", "--seconds", &seconds]);
+    process::run(&mut cargo)
+}

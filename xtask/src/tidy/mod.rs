@@ -1,0 +1,4 @@
+use anyhow::{Result, bail};
+pub(crate) fn run() -> Result<()> {
+    bail!("later")
+}

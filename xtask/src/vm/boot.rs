@@ -1,0 +1,146 @@
+//! One machine: its disks, its emulator, its console.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::vm::console::{Console, Results};
+use crate::{interrupt, process};
+
+/// Size of each disk in bytes.
+const DISK_BYTES: u64 = 96 << 20;
+/// Virtio disks of a guest: `/dev/vda`, `/dev/vdb`, `/dev/vdc`.
+const DISKS: [&str; 3] = ["a", "b", "c"];
+/// A boot must reach the script within this time.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// One boot in about 25 dies in the emulated kernel before init.
+const BOOT_ATTEMPTS: u32 = 4;
+
+/// A machine that can be run.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    kernel: PathBuf,
+    initrd: PathBuf,
+    disks: Vec<PathBuf>,
+}
+
+/// How one run of the emulator ended.
+enum End {
+    /// The script was reached: these are its results.
+    Ran(Results),
+    /// It died or hung before the script.
+    DiedEarly(&'static str),
+}
+
+impl Machine {
+    /// Lays out a machine with empty disks in `folder`.
+    pub(crate) fn new(kernel: PathBuf, initrd: PathBuf, folder: &Path) -> Result<Self> {
+        let disks: Vec<PathBuf> = DISKS.iter().map(|name| folder.join(format!("disk-{name}"))).collect();
+        for disk in &disks {
+            File::create(disk)?.set_len(DISK_BYTES)?;
+        }
+        Ok(Self { kernel, initrd, disks })
+    }
+
+    /// Boots, streams the console to standard output, and returns the script's results.
+    pub(crate) fn run(&self, limit: Duration) -> Result<Results> {
+        for attempt in 1..=BOOT_ATTEMPTS {
+            match self.boot(limit)? {
+                End::Ran(results) => return Ok(results),
+                End::DiedEarly(how) => println!("vm: boot {attempt} of {BOOT_ATTEMPTS} {how} before the script"),
+            }
+        }
+        bail!("{BOOT_ATTEMPTS} boots in a row died before the script")
+    }
+
+    fn boot(&self, limit: Duration) -> Result<End> {
+        let mut emulator = Emulator::start(self)?;
+        let started = Instant::now();
+        let mut console = Console::default();
+        loop {
+            let deadline = started + if console.began() { limit } else { BOOT_LIMIT };
+            match emulator.next_line(deadline)? {
+                Next::Line(line) => {
+                    println!("  | {}", line.trim_end());
+                    console.line(&line);
+                }
+                Next::Silence if console.began() => println!("vm: no end within {} s", limit.as_secs()),
+                Next::Silence => return Ok(End::DiedEarly("hung")),
+                Next::End if !console.began() => return Ok(End::DiedEarly("died")),
+                Next::End => return Ok(End::Ran(console.finish())),
+            }
+            if Instant::now() >= deadline {
+                return Ok(End::Ran(console.finish()));
+            }
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2G"]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"]);
+        command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initrd);
+        command.args(["-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off random.trust_cpu=on"]);
+        command.args(["-device", "virtio-rng-pci"]);
+        for disk in &self.disks {
+            let drive = format!("file={},format=raw,if=virtio,cache=unsafe,discard=unmap", disk.display());
+            command.args(["-drive", &drive]);
+        }
+        command
+    }
+}
+
+/// A running emulator; killed when dropped.
+struct Emulator {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+enum Next {
+    Line(String),
+    Silence,
+    End,
+}
+
+impl Emulator {
+    fn start(machine: &Machine) -> Result<Self> {
+        let mut command = machine.command();
+        let mut child = process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+        let Some(stdout) = child.stdout.take() else { bail!("the emulator has no console") };
+        let (sender, lines) = channel();
+        // A thread of its own, because a pipe cannot be read with a time limit; it ends with the emulator.
+        std::thread::spawn(move || {
+            for bytes in BufReader::new(stdout).split(b'\n').map_while(|bytes| bytes.ok()) {
+                if sender.send(String::from_utf8_lossy(&bytes).into_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { child, lines })
+    }
+
+    fn next_line(&self, deadline: Instant) -> Result<Next> {
+        loop {
+            interrupt::check()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left.min(Duration::from_millis(200))) {
+                Ok(line) => return Ok(Next::Line(line)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(Next::End),
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(Next::Silence),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
