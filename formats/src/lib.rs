@@ -10,6 +10,7 @@
 extern crate alloc;
 
 pub mod checksum;
+pub mod dirty;
 pub mod entry;
 pub mod ids;
 pub mod op;

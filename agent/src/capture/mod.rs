@@ -1,0 +1,239 @@
+//! From the ring to records in order: the capture thread.
+//!
+//! A plain thread that never waits for disk or network. It drains the ring, joins events ([`assembler`]), puts records
+//! into the order of completion, and hands batches over. When too many bytes wait to be written it keeps addresses and
+//! drops payloads, by number: the regions are read back later.
+
+pub mod assembler;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use aya::maps::{MapData, RingBuf};
+use bytes::Bytes;
+use formats::Seq;
+use replication::sequencer::{Offer, Ordered, Sequencer};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use self::assembler::{Assembled, Assembler, AssemblerCounters, Captured};
+use crate::probe::Probe;
+
+/// Index of `wake` among the 32-bit words of `Order`.
+pub(crate) const ORDER_WAKE: usize = 17;
+/// Events taken before what they came to is handed over.
+const EVENTS_PER_BATCH: usize = 512;
+/// Looks into an empty ring, with growing pauses, before the thread asks to be woken.
+const IDLE_LOOKS: u32 = 40;
+/// Longest sleep without a wake-up: holes are declared and clocks go on even when nothing is written.
+const SLEEP: Duration = Duration::from_millis(50);
+
+/// Records in order, and gaps where records are missing.
+pub type Batch = Vec<Ordered<Captured>>;
+
+/// A read of the self-test, as the probe saw it.
+#[derive(Debug)]
+pub struct SelfTestRead {
+    /// First byte on the volume.
+    pub offset: u64,
+    /// What lay in the buffer at issue.
+    pub at_issue: Option<Bytes>,
+    /// What lay there at completion.
+    pub at_completion: Option<Bytes>,
+}
+
+/// What both sides of the hand-over see.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Bytes of payload handed over and not yet given back.
+    pub queued_bytes: AtomicU64,
+    /// Set to end the thread.
+    pub stop: AtomicBool,
+    /// Records handed over.
+    pub records: AtomicU64,
+    /// Bytes of payload handed over.
+    pub payload_bytes: AtomicU64,
+    /// Completions that came after they had been declared missing.
+    pub late: AtomicU64,
+    /// Last `seq` handed over, in order.
+    pub last_seq: AtomicU64,
+    /// Counts of the assembler.
+    pub assembler: Mutex<AssemblerCounters>,
+}
+
+/// The running thread.
+pub struct Capture {
+    /// Records in order.
+    pub batches: Receiver<Batch>,
+    /// Reads of the self-test.
+    pub selftest: Receiver<SelfTestRead>,
+    /// Counts and limits.
+    pub shared: Arc<Shared>,
+    thread: Option<JoinHandle<RingBuf<MapData>>>,
+}
+
+/// What the thread needs.
+pub struct CaptureConfig {
+    /// Payload is dropped while more than this waits to be written.
+    pub max_queued_bytes: u64,
+    /// First `seq` expected.
+    pub first_seq: Seq,
+    /// How long a hole in the numbers may stay before it counts as a loss.
+    pub hole_timeout: Duration,
+}
+
+impl Capture {
+    /// Starts the thread on the probe's ring.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        probe: Arc<Probe>,
+        ring: RingBuf<MapData>,
+        assembler: Assembler,
+        config: &CaptureConfig,
+    ) -> std::io::Result<Self> {
+        let (batches_tx, batches) = channel();
+        let (selftest_tx, selftest) = channel();
+        let shared = Arc::new(Shared::default());
+        let worker = Worker {
+            probe,
+            ring,
+            assembler,
+            sequencer: Sequencer::new(config.first_seq, config.hole_timeout, SEQUENCER_WINDOW),
+            batches: batches_tx,
+            selftest: selftest_tx,
+            shared: Arc::clone(&shared),
+            max_queued_bytes: config.max_queued_bytes,
+            start: Instant::now(),
+        };
+        let thread = std::thread::Builder::new().name("capture".into()).spawn(move || worker.run())?;
+        Ok(Self { batches, selftest, shared, thread: Some(thread) })
+    }
+
+    /// Ends the thread after what it holds has been handed over.
+    pub fn stop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been reported by its own hook; there is nothing to join then.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Completions that may wait for an earlier one.
+const SEQUENCER_WINDOW: usize = 65_536;
+
+struct Worker {
+    probe: Arc<Probe>,
+    ring: RingBuf<MapData>,
+    assembler: Assembler,
+    sequencer: Sequencer<Captured>,
+    batches: Sender<Batch>,
+    selftest: Sender<SelfTestRead>,
+    shared: Arc<Shared>,
+    max_queued_bytes: u64,
+    start: Instant,
+}
+
+impl Worker {
+    fn run(mut self) -> RingBuf<MapData> {
+        let mut idle = 0;
+        loop {
+            let taken = self.drain();
+            self.hand_over();
+            if taken == 0 && self.shared.stop.load(Ordering::Acquire) {
+                return self.ring;
+            }
+            idle = if taken > 0 { 0 } else { idle + 1 };
+            self.pause(idle);
+        }
+    }
+
+    /// Takes events from the ring, a bounded number.
+    fn drain(&mut self) -> usize {
+        let shed = self.shared.queued_bytes.load(Ordering::Relaxed) > self.max_queued_bytes;
+        let now = self.start.elapsed();
+        let mut taken = 0;
+        while taken < EVENTS_PER_BATCH {
+            let Some(slot) = self.ring.next() else { break };
+            let assembled = self.assembler.event(&slot, shed);
+            drop(slot);
+            taken += 1;
+            match assembled {
+                Assembled::Nothing => {}
+                Assembled::Record(captured) => {
+                    if let Offer::Late(_) = self.sequencer.offer(now, captured.record.seq, captured) {
+                        self.shared.late.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Assembled::SelfTest { offset, at_issue, at_completion } => {
+                    // Nobody listens after the test.
+                    let _ = self.selftest.send(SelfTestRead { offset, at_issue, at_completion });
+                }
+            }
+        }
+        taken
+    }
+
+    fn hand_over(&mut self) {
+        let now = self.start.elapsed();
+        let mut batch = Batch::new();
+        while let Some(ordered) = self.sequencer.poll(now) {
+            batch.push(ordered);
+        }
+        if batch.is_empty() {
+            return;
+        }
+        self.account(&batch);
+        // The receiver is gone only when the agent ends.
+        let _ = self.batches.send(batch);
+    }
+
+    fn account(&self, batch: &Batch) {
+        let records = batch.iter().filter_map(|ordered| match ordered {
+            Ordered::Item(_, captured) => Some(captured),
+            Ordered::Gap(_) => None,
+        });
+        let (count, bytes) = records.fold((0, 0), |(n, bytes), captured| (n + 1, bytes + captured.bytes.len() as u64));
+        self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.records.fetch_add(count, Ordering::Relaxed);
+        self.shared.payload_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Ok(mut counters) = self.shared.assembler.lock() {
+            *counters = self.assembler.counters();
+        }
+        if let Some(last) = batch.last() {
+            let seq = match last {
+                Ordered::Item(seq, _) => seq.0,
+                Ordered::Gap(gap) => gap.last.0,
+            };
+            self.shared.last_seq.store(seq, Ordering::Release);
+        }
+    }
+
+    /// Waits: first a little, then until the probe wakes it.
+    fn pause(&self, idle: u32) {
+        match idle {
+            0 => {}
+            1..=IDLE_LOOKS => std::thread::sleep(Duration::from_micros(u64::from(idle.min(10)) * 50)),
+            _ => self.sleep_until_woken(),
+        }
+    }
+
+    fn sleep_until_woken(&self) {
+        self.probe.order.half_word(0, ORDER_WAKE).store(1, Ordering::Release);
+        let mut fds = [PollFd::new(&self.ring, PollFlags::IN)];
+        let timeout = Timespec { tv_sec: 0, tv_nsec: SLEEP.as_nanos() as _ };
+        // A signal or a time-out is as good as an event: the ring is looked at in any case.
+        let _ = poll(&mut fds, Some(&timeout));
+        self.probe.order.half_word(0, ORDER_WAKE).store(0, Ordering::Release);
+    }
+}

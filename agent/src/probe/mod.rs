@@ -1,0 +1,275 @@
+//! The probe in the kernel, seen from the agent: load, attach, pin, pick up again, take away.
+//!
+//! ```text
+//!            load                    drop                     open
+//!  (nothing) ─────► loaded, pinned ──────────► pinned only ─────────► loaded, pinned
+//!                          │                       │
+//!                          └──── remove ───────────┴────► (nothing)
+//! ```
+//! Maps and links are pinned under one directory of bpffs per group, so dirty bits go on being set while no agent runs.
+
+pub mod layout;
+pub mod ops;
+mod pins;
+pub mod shared;
+
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
+use aya::programs::RawTracePoint;
+use aya::programs::links::FdLink;
+use aya::{Ebpf, EbpfLoader};
+use probe_types::{CpuCounters, EPOCH_SLOTS, Layout, MAX_VOLUMES, Order, Volume};
+
+use self::pins::Pins;
+use self::shared::{Plain, SharedArray};
+
+/// The probe's object, built by this package's build script.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probe"));
+
+/// Programs of request-based devices, and their tracepoints. They also learn where pages lie, so they run always.
+const REQUEST_PROGRAMS: [&str; 3] = ["block_rq_complete", "block_rq_requeue", "block_rq_issue"];
+/// Programs of bio-based devices.
+const BIO_PROGRAMS: [&str; 2] = ["block_bio_complete", "block_bio_queue"];
+/// Maps that outlive the agent.
+const PINNED_MAPS: [&str; 7] = ["RING", "ORDER", "COUNTERS", "DIRTY", "WHOLE", "KNOWN", "IN_FLIGHT"];
+
+/// What to observe.
+#[derive(Debug, Clone)]
+pub struct ProbeSpec {
+    /// Volumes, those of one disk side by side in the order of their start. Word positions are filled in here.
+    pub volumes: Vec<Volume>,
+    /// Bytes of the ring: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// The kernel's layout; `words_per_slot` and `volumes` are filled in here.
+    pub layout: Layout,
+}
+
+/// Why the probe does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The kernel refused the object.
+    #[error("the kernel refused the probe: {0:#}; `blkecho doctor` tells what this kernel lacks")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A pin could not be made, opened or removed.
+    #[error("{action} {path}: {source}; is bpffs mounted there (mount -t bpf bpf /sys/fs/bpf)?")]
+    Pin {
+        /// What was tried.
+        action: &'static str,
+        /// Which pin.
+        path: PathBuf,
+        /// The system's answer.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The pinned probe observes something else.
+    #[error("a probe pinned at {0} observes other volumes or was made by another version: run `blkecho detach` first")]
+    Other(PathBuf),
+    /// The object lacks a part: a build that does not fit this agent.
+    #[error("the probe's object lacks {0}: rebuild blkecho")]
+    Incomplete(&'static str),
+    /// Mapping the probe's memory failed.
+    #[error("mapping the probe's memory: {0}")]
+    Memory(#[from] rustix::io::Errno),
+}
+
+fn refused(error: impl std::error::Error + Send + Sync + 'static) -> ProbeError {
+    ProbeError::Refused(Box::new(error))
+}
+
+/// The running probe. Dropping it leaves it running, pinned.
+pub struct Probe {
+    pins: Pins,
+    /// The ring; taken by the capture thread.
+    pub ring: Option<RingBuf<MapData>>,
+    /// The shared order block, one element.
+    pub order: SharedArray<Order>,
+    /// Counters, one element per CPU.
+    pub counters: SharedArray<CpuCounters>,
+    /// Dirty words: slot after slot.
+    pub dirty: SharedArray<u64>,
+    /// Flags of volumes touched as a whole: slot after slot.
+    pub whole: SharedArray<u64>,
+    /// Words per slot of `dirty`.
+    pub words_per_slot: u32,
+}
+
+impl Probe {
+    /// Loads, attaches and pins a new probe for `spec` under `pin_dir`.
+    ///
+    /// # Errors
+    /// Names the step that failed. Nothing stays pinned then.
+    pub fn load(spec: &mut ProbeSpec, pin_dir: &Path) -> Result<Self, ProbeError> {
+        place_words(spec);
+        let mut ebpf = load_object(spec)?;
+        fill_volumes(&mut ebpf, &spec.volumes)?;
+        let pins = Pins::create(pin_dir)?;
+        let result = attach_and_pin(&mut ebpf, &pins, spec).and_then(|()| Self::open_pins(pins, spec));
+        if result.is_err() {
+            let _ = pins::remove(pin_dir);
+        }
+        result
+    }
+
+    /// Picks up the probe pinned under `pin_dir`, if there is one.
+    ///
+    /// # Errors
+    /// [`ProbeError::Other`] if it observes something else.
+    pub fn open(spec: &mut ProbeSpec, pin_dir: &Path) -> Result<Option<Self>, ProbeError> {
+        place_words(spec);
+        match Pins::existing(pin_dir, &all_pins(spec))? {
+            Some(pins) => Self::open_pins(pins, spec).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn open_pins(pins: Pins, spec: &ProbeSpec) -> Result<Self, ProbeError> {
+        let words_per_slot = spec.layout.words_per_slot;
+        let ring = pins.map("RING")?;
+        let ring = RingBuf::try_from(Map::RingBuf(ring)).map_err(refused)?;
+        Ok(Self {
+            ring: Some(ring),
+            order: pins.shared("ORDER", 1)?,
+            counters: pins.shared("COUNTERS", cpus())?,
+            dirty: pins.shared("DIRTY", (words_per_slot * EPOCH_SLOTS) as usize)?,
+            whole: pins.shared("WHOLE", (MAX_VOLUMES * EPOCH_SLOTS) as usize)?,
+            words_per_slot,
+            pins,
+        })
+    }
+
+    /// Forgets which queues are observed and which are not; the probe finds out again at the next command. Needed when
+    /// a disk may have come or gone: the kernel reuses addresses.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn forget_queues(&self) -> Result<(), ProbeError> {
+        let map = self.pins.map("KNOWN")?;
+        let mut known: HashMap<_, u64, u32> = HashMap::try_from(Map::HashMap(map)).map_err(refused)?;
+        let keys: Vec<u64> = known.keys().filter_map(Result::ok).collect();
+        keys.iter().for_each(|key| drop(known.remove(key)));
+        Ok(())
+    }
+
+    /// How often a program could not run because it was running on that CPU already: commands it did not see.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn recursion_misses(&self) -> Result<u64, ProbeError> {
+        self.pins.recursion_misses()
+    }
+
+    /// Sum of the counters over all CPUs.
+    #[must_use]
+    pub fn sum_counters(&self) -> CpuCounters {
+        (0..self.counters.len()).map(|cpu| self.counters.read(cpu)).fold(CpuCounters::default(), |sum, one| add(sum, one))
+    }
+}
+
+/// Takes the probe pinned under `pin_dir` out of the kernel.
+///
+/// # Errors
+/// Names the pin that could not be removed. Returns whether there was one.
+pub fn remove(pin_dir: &Path) -> Result<bool, ProbeError> {
+    pins::remove(pin_dir)
+}
+
+/// Number of CPUs that can ever run.
+fn cpus() -> usize {
+    aya::util::nr_cpus().unwrap_or(1)
+}
+
+fn all_pins(spec: &ProbeSpec) -> Vec<String> {
+    let links = programs(spec).into_iter().map(|name| format!("link_{name}"));
+    PINNED_MAPS.iter().map(|name| (*name).to_owned()).chain(links).collect()
+}
+
+fn programs(spec: &ProbeSpec) -> Vec<&'static str> {
+    let bio = spec.volumes.iter().any(|volume| volume.bio_based != 0);
+    let bio_programs: &[&str] = if bio { &BIO_PROGRAMS } else { &[] };
+    REQUEST_PROGRAMS.iter().chain(bio_programs).copied().collect()
+}
+
+/// Gives each volume its words of the dirty map, one behind the other.
+fn place_words(spec: &mut ProbeSpec) {
+    let region_sectors = 1u64 << (spec.layout.region_shift - 9);
+    let mut next = 0;
+    for volume in &mut spec.volumes {
+        volume.first_word = next;
+        volume.words = volume.sectors.div_ceil(region_sectors).div_ceil(64) as u32;
+        next += volume.words;
+    }
+    spec.layout.words_per_slot = next;
+    spec.layout.volumes = spec.volumes.len() as u32;
+}
+
+fn load_object(spec: &ProbeSpec) -> Result<Ebpf, ProbeError> {
+    let layout = Plain(spec.layout);
+    EbpfLoader::new()
+        .override_global("LAYOUT", &layout, true)
+        .map_max_entries("RING", spec.ring_bytes)
+        .map_max_entries("COUNTERS", cpus() as u32)
+        .map_max_entries("SPACE_REQUEST", cpus() as u32)
+        .map_max_entries("SPACE_BIO", cpus() as u32)
+        .map_max_entries("SPACE_COMPLETE", cpus() as u32)
+        .map_max_entries("DIRTY", spec.layout.words_per_slot * EPOCH_SLOTS)
+        .load(OBJECT)
+        .map_err(refused)
+}
+
+fn fill_volumes(ebpf: &mut Ebpf, volumes: &[Volume]) -> Result<(), ProbeError> {
+    let map = ebpf.map_mut("VOLUMES").ok_or(ProbeError::Incomplete("VOLUMES"))?;
+    let mut array: Array<_, Plain<Volume>> = Array::try_from(map).map_err(refused)?;
+    for (index, volume) in volumes.iter().enumerate() {
+        array.set(index as u32, Plain(*volume), 0).map_err(refused)?;
+    }
+    let map = ebpf.map_mut("DISKS").ok_or(ProbeError::Incomplete("DISKS"))?;
+    let mut disks: HashMap<_, u32, u32> = HashMap::try_from(map).map_err(refused)?;
+    // In reverse, so that the first volume of a disk is what stays.
+    for (index, volume) in volumes.iter().enumerate().rev() {
+        disks.insert(volume.disk_dev, index as u32 + 1, 0).map_err(refused)?;
+    }
+    Ok(())
+}
+
+fn attach_and_pin(ebpf: &mut Ebpf, pins: &Pins, spec: &ProbeSpec) -> Result<(), ProbeError> {
+    for name in PINNED_MAPS {
+        let map = ebpf.map(name).ok_or(ProbeError::Incomplete(name))?;
+        map.pin(pins.path(name)).map_err(|error| pins.error("pinning", name, error))?;
+    }
+    for name in programs(spec) {
+        let program = ebpf.program_mut(name).ok_or(ProbeError::Incomplete(name))?;
+        let program: &mut RawTracePoint = program.try_into().map_err(refused)?;
+        program.load().map_err(refused)?;
+        program.pin(pins.path(&format!("prog_{name}"))).map_err(|error| pins.error("pinning", name, error))?;
+        let id = program.attach(name).map_err(refused)?;
+        let link: FdLink = program.take_link(id).map_err(refused)?.into();
+        let pin = format!("link_{name}");
+        link.pin(pins.path(&pin)).map_err(|error| pins.error("pinning", &pin, error))?;
+    }
+    Ok(())
+}
+
+fn add(a: CpuCounters, b: CpuCounters) -> CpuCounters {
+    let each = |x: [u64; EPOCH_SLOTS as usize], y: [u64; EPOCH_SLOTS as usize]| std::array::from_fn(|i| x[i] + y[i]);
+    CpuCounters {
+        issues: a.issues + b.issues,
+        issued: each(a.issued, b.issued),
+        ended: each(a.ended, b.ended),
+        withdrawn: each(a.withdrawn, b.withdrawn),
+        lost: each(a.lost, b.lost),
+        lost_completions: a.lost_completions + b.lost_completions,
+        lost_payloads: a.lost_payloads + b.lost_payloads,
+        lost_table: a.lost_table + b.lost_table,
+        lost_stale: a.lost_stale + b.lost_stale,
+        untracked: a.untracked + b.untracked,
+        unreadable: a.unreadable + b.unreadable,
+        straddling: a.straddling + b.straddling,
+        requeued: a.requeued + b.requeued,
+        zero_completions: a.zero_completions + b.zero_completions,
+        partial: a.partial + b.partial,
+        reads: a.reads + b.reads,
+        read_bytes: a.read_bytes + b.read_bytes,
+        filtered: a.filtered + b.filtered,
+        payload_bytes: a.payload_bytes + b.payload_bytes,
+    }
+}

@@ -1,0 +1,159 @@
+//! The self-test at attach: proof that the probe reads payloads rightly on this kernel, before anything relies on it.
+//!
+//! It reads from the observed device with O_DIRECT into buffers filled with a pattern of its own. The probe must see
+//! that pattern in the pages of the request when it is issued (this is how a write's payload is read), and the bytes
+//! that the read then returned when it completes. Nothing is written to the device.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use crate::capture::SelfTestRead;
+use crate::probe::Probe;
+
+/// Index of `selftest_tgid` among the 32-bit words of `Order`.
+const ORDER_SELFTEST_TGID: usize = 19;
+/// Sizes of the reads, in bytes: one page, odd multiples, and more than most devices take at once.
+const SIZES: [usize; 6] = [4096, 8192, 12288, 65536, 196_608, 1 << 20];
+/// Where in a page the buffer starts, so that pieces lie inside pages too.
+const PAGE: usize = 4096;
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why payload cannot be carried.
+#[derive(Debug, thiserror::Error)]
+pub enum SelfTestError {
+    /// The device cannot be read.
+    #[error("self-test: reading {path} with O_DIRECT: {source}")]
+    Read {
+        /// The device.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The probe did not see the reads.
+    #[error(
+        "self-test: the probe saw {seen} of {expected} bytes read from {path}; this kernel does not show the device's \
+         requests as expected"
+    )]
+    Unseen {
+        /// The device.
+        path: PathBuf,
+        /// Bytes seen.
+        seen: usize,
+        /// Bytes read.
+        expected: usize,
+    },
+    /// The probe saw other bytes.
+    #[error(
+        "self-test: the probe saw other bytes than were there ({what}, {path} at byte {offset}): payload addresses are \
+         computed wrongly on this kernel; writes will not be carried"
+    )]
+    Differs {
+        /// The device.
+        path: PathBuf,
+        /// At issue or at completion.
+        what: &'static str,
+        /// Where on the volume.
+        offset: u64,
+    },
+}
+
+/// Proves payload reading on the device at `path`, of `size` bytes.
+///
+/// # Errors
+/// Says what failed; payload must then not be carried.
+pub fn run(probe: &Probe, seen: &Receiver<SelfTestRead>, path: &Path, size: u64) -> Result<(), SelfTestError> {
+    let file = open_direct(path)?;
+    let flag = probe.order.half_word(0, ORDER_SELFTEST_TGID);
+    flag.store(std::process::id(), Ordering::Release);
+    let result = SIZES
+        .iter()
+        .enumerate()
+        .filter(|(_, len)| **len as u64 <= size)
+        .try_for_each(|(index, len)| one_read(&file, seen, path, index as u64, *len, size));
+    flag.store(0, Ordering::Release);
+    result
+}
+
+fn open_direct(path: &Path) -> Result<File, SelfTestError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(path)
+        .map_err(|source| SelfTestError::Read { path: path.to_owned(), source })
+}
+
+/// Reads `len` bytes somewhere, and compares what the probe saw with the buffer before and after.
+fn one_read(
+    file: &File,
+    seen: &Receiver<SelfTestRead>,
+    path: &Path,
+    round: u64,
+    len: usize,
+    size: u64,
+) -> Result<(), SelfTestError> {
+    while seen.try_recv().is_ok() {}
+    let offset = place(round, len as u64, size);
+    let mut memory = vec![0u8; len + 2 * PAGE];
+    let start = memory.as_ptr().align_offset(PAGE);
+    let buffer = &mut memory[start..start + len];
+    fill(buffer, round);
+    let before = buffer.to_vec();
+    file.read_exact_at(buffer, offset).map_err(|source| SelfTestError::Read { path: path.to_owned(), source })?;
+    compare(seen, path, offset, &before, buffer)
+}
+
+/// Spreads the reads over the device, on whole pages.
+fn place(round: u64, len: u64, size: u64) -> u64 {
+    let room = size - len;
+    (room / SIZES.len() as u64 * round) / PAGE as u64 * PAGE as u64
+}
+
+/// A pattern that no other page of the machine holds: a counter, scrambled by the clock.
+fn fill(buffer: &mut [u8], round: u64) {
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |t| t.as_nanos() as u64);
+    let mut state = seed ^ round << 32 | 1;
+    for word in buffer.chunks_mut(8) {
+        // xorshift64, Marsaglia 2003.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let bytes = state.to_ne_bytes();
+        word.copy_from_slice(&bytes[..word.len()]);
+    }
+}
+
+fn compare(
+    seen: &Receiver<SelfTestRead>,
+    path: &Path,
+    offset: u64,
+    before: &[u8],
+    after: &[u8],
+) -> Result<(), SelfTestError> {
+    let deadline = Instant::now() + DEADLINE;
+    let mut covered = 0;
+    while covered < before.len() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(read) = seen.recv_timeout(left) else {
+            return Err(SelfTestError::Unseen { path: path.to_owned(), seen: covered, expected: before.len() });
+        };
+        let at = read.offset.wrapping_sub(offset) as usize;
+        covered += matches(read.at_issue.as_deref(), before, at).ok_or_else(|| differs(path, "at issue", read.offset))?;
+        matches(read.at_completion.as_deref(), after, at).ok_or_else(|| differs(path, "at completion", read.offset))?;
+    }
+    Ok(())
+}
+
+fn differs(path: &Path, what: &'static str, offset: u64) -> SelfTestError {
+    SelfTestError::Differs { path: path.to_owned(), what, offset }
+}
+
+/// The length of `seen` if it equals what lies at `at` in `buffer`.
+fn matches(seen: Option<&[u8]>, buffer: &[u8], at: usize) -> Option<usize> {
+    let seen = seen?;
+    (buffer.get(at..at.checked_add(seen.len())?)? == seen).then_some(seen.len())
+}

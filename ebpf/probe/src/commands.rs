@@ -1,0 +1,407 @@
+//! From issue to completion: numbering, remembering, telling the agent.
+
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use probe_types::{
+    COMM_LEN, Completion, CpuCounters, EPOCH_SLOTS, InFlight, MAX_COPIED, Order, Withdrawn, event_kind, state,
+};
+
+use crate::disks::{Place, place};
+use crate::layout;
+use crate::maps::{IN_FLIGHT, RING, add, count, counters, order};
+use crate::payload::{Scratch, Source, copy};
+use crate::dirty;
+
+const NO_WAKEUP: u64 = 1;
+const FORCE_WAKEUP: u64 = 2;
+
+/// REQ_OP_READ and REQ_OP_WRITE; the others differ between kernels and come through the layout's masks.
+const READ: u32 = 0;
+const WRITE: u32 = 1;
+
+/// A command as issue or submission shows it.
+pub struct Issued {
+    /// Address of its request or bio.
+    pub key: u64,
+    pub cmd_flags: u32,
+    /// First sector on the disk.
+    pub sector: u64,
+    pub bytes: u32,
+    pub first_bio: u64,
+    /// Whether it is a request (bios chained) or a bio.
+    pub request: bool,
+    /// First volume of its disk, plus one.
+    pub first_volume: u32,
+}
+
+/// Whether an operation number is among those carried.
+#[inline(always)]
+fn carried(op: u32) -> bool {
+    let mask = if op < 32 { layout!(ops_carried_low) } else { layout!(ops_carried_high) };
+    op < 64 && mask >> (op & 31) & 1 == 1
+}
+
+/// An empty command (a flush) has no place; its sector says nothing.
+#[inline(always)]
+fn sectors_of(issued: &Issued) -> u64 {
+    u64::from(issued.bytes) >> 9
+}
+
+/// Handles an issue on an observed disk.
+#[inline(always)]
+pub fn begin<S: Scratch>(issued: &Issued) -> Option<()> {
+    let order = order()?;
+    let counters = counters()?;
+    let op = issued.cmd_flags & 0xff;
+    if op == READ {
+        return begin_read::<S>(issued, order, counters);
+    }
+    let (place, straddles) = place(issued.first_volume - 1, issued.sector, sectors_of(issued), counters)?;
+    // SAFETY: map values, here and below.
+    unsafe {
+        let epoch = core::ptr::read_volatile(&raw const (*order).epoch);
+        dirty::mark(&place, epoch);
+        if !carried(op) {
+            count(&raw mut (*counters).filtered);
+            count(slot_of(&raw mut (*counters).lost, epoch));
+            return None;
+        }
+        if straddles {
+            // A neighbour may be observed too; only the union of the dirty maps can tell.
+            dirty::mark_whole(place.volume + 1, epoch);
+            count(slot_of(&raw mut (*counters).lost, epoch));
+        }
+        forget_stale(issued.key, order, counters);
+        let depth = add(&raw mut (*order).in_flight, 1) + 1;
+        let command = &mut (*S::space()?).command;
+        describe(command, issued, &place, counters);
+        command.dep = core::ptr::read_volatile(&raw const (*order).seq);
+        command.epoch = epoch;
+        command.depth = if depth > 0xffff { 0xffff } else { depth as u16 };
+        if op == WRITE && issued.bytes > 0 {
+            command.state = copy_payload::<S>(issued, command.issue, straddles, order, counters);
+            command.captured = if command.state == state::PAYLOAD_WHOLE { issued.bytes } else { 0 };
+        }
+        if IN_FLIGHT.insert(&issued.key, &*command, 0).is_err() {
+            add(&raw mut (*order).in_flight, u64::MAX);
+            count(&raw mut (*counters).lost_table);
+            count(slot_of(&raw mut (*counters).lost, epoch));
+            return None;
+        }
+        count(slot_of(&raw mut (*counters).issued, epoch));
+    }
+    Some(())
+}
+
+/// One of three per-epoch counters.
+///
+/// # Safety
+/// `counters` points into a map value.
+#[inline(always)]
+unsafe fn slot_of(counters: *mut [u64; EPOCH_SLOTS as usize], epoch: u32) -> *mut u64 {
+    let base = counters.cast::<u64>();
+    // Written as a choice, not as an index: the verifier then has three constants.
+    // SAFETY: within the array.
+    match epoch % EPOCH_SLOTS {
+        0 => base,
+        1 => unsafe { base.add(1) },
+        _ => unsafe { base.add(2) },
+    }
+}
+
+#[inline(always)]
+fn begin_read<S: Scratch>(issued: &Issued, order: *mut Order, counters: *mut CpuCounters) -> Option<()> {
+    // SAFETY: map values and helpers without preconditions.
+    unsafe {
+        count(&raw mut (*counters).reads);
+        add(&raw mut (*counters).read_bytes, u64::from(issued.bytes));
+        let tgid = core::ptr::read_volatile(&raw const (*order).selftest_tgid);
+        if tgid == 0 || (bpf_get_current_pid_tgid() >> 32) as u32 != tgid {
+            return None;
+        }
+        let (place, straddles) = place(issued.first_volume - 1, issued.sector, sectors_of(issued), counters)?;
+        let command = &mut (*S::space()?).command;
+        describe(command, issued, &place, counters);
+        command.state = copy_payload::<S>(issued, command.issue, straddles, order, counters) | state::SELFTEST;
+        command.captured = issued.bytes;
+        let _ = IN_FLIGHT.insert(&issued.key, &*command, 0);
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn describe(command: &mut InFlight, issued: &Issued, place: &Place, counters: *mut CpuCounters) {
+    // SAFETY: helpers without preconditions; `counters` points into a map value.
+    unsafe {
+        let number = add(&raw mut (*counters).issues, 1);
+        command.issue = u64::from(bpf_get_smp_processor_id()) << 48 | (number & 0xffff_ffff_ffff);
+        command.issued_ns = bpf_ktime_get_ns();
+        command.cgroup_id = bpf_get_current_cgroup_id();
+        command.pid_tgid = bpf_get_current_pid_tgid();
+        bpf_get_current_comm(command.comm.as_mut_ptr().cast(), COMM_LEN as u32);
+    }
+    command.dep = 0;
+    command.offset = place.sector << 9;
+    command.remaining = place.sectors << 9;
+    command.payload_at = 0;
+    command.captured = 0;
+    command.cmd_flags = issued.cmd_flags;
+    command.state = 0;
+    command.epoch = 0;
+    command.volume = place.volume as u16;
+    command.depth = 0;
+}
+
+/// Copies the payload unless there is a reason not to; the answer is bits of [`state`].
+#[inline(always)]
+fn copy_payload<S: Scratch>(
+    issued: &Issued,
+    issue: u64,
+    straddles: bool,
+    order: *mut Order,
+    counters: *mut CpuCounters,
+) -> u32 {
+    // SAFETY: map values.
+    unsafe {
+        let selftest = issued.cmd_flags & 0xff == READ;
+        let addresses_only = core::ptr::read_volatile(&raw const (*order).addresses_only) != 0;
+        if straddles || issued.bytes > MAX_COPIED || (addresses_only && !selftest) {
+            return state::PAYLOAD_LOST;
+        }
+        let source = Source {
+            first_bio: issued.first_bio,
+            bytes: issued.bytes,
+            issue,
+            kind: event_kind::PAYLOAD,
+            chained: issued.request,
+            anchor_page: (*order).anchor_page,
+            anchor_va: (*order).anchor_va,
+        };
+        if source.anchor_page == 0 {
+            count(&raw mut (*counters).unreadable);
+            return state::PAYLOAD_LOST;
+        }
+        copy::<S>(&source, counters)
+    }
+}
+
+/// A command in the table under this address never completed as far as we saw: its completion was missed.
+#[inline(always)]
+fn forget_stale(key: u64, order: *mut Order, counters: *mut CpuCounters) {
+    // SAFETY: map values.
+    unsafe {
+        let Some(old) = IN_FLIGHT.get_ptr(key) else { return };
+        let epoch = (*old).epoch;
+        if (*old).state & state::SELFTEST == 0 {
+            add(&raw mut (*order).in_flight, u64::MAX);
+            count(&raw mut (*counters).lost_stale);
+            count(slot_of(&raw mut (*counters).lost, epoch));
+            count(slot_of(&raw mut (*counters).ended, epoch));
+        }
+    }
+}
+
+/// Takes an issued command back: it will be issued again.
+#[inline(always)]
+pub fn withdraw(key: u64) -> Option<()> {
+    let order = order()?;
+    let counters = counters()?;
+    let old = IN_FLIGHT.get_ptr(key)?;
+    // SAFETY: map values.
+    unsafe {
+        let (epoch, issue, bits) = ((*old).epoch, (*old).issue, (*old).state);
+        let _ = IN_FLIGHT.remove(key);
+        if bits & state::SELFTEST != 0 {
+            return None;
+        }
+        count(&raw mut (*counters).requeued);
+        add(&raw mut (*order).in_flight, u64::MAX);
+        count(slot_of(&raw mut (*counters).ended, epoch));
+        match RING.reserve::<Withdrawn>(0) {
+            Some(mut event) => {
+                event.as_mut_ptr().write(Withdrawn { kind: event_kind::WITHDRAWN, epoch, issue });
+                event.submit(NO_WAKEUP);
+                count(slot_of(&raw mut (*counters).withdrawn, epoch));
+            }
+            None => count(slot_of(&raw mut (*counters).lost, epoch)),
+        }
+    }
+    Some(())
+}
+
+/// How a completion ends.
+pub struct Completed {
+    pub key: u64,
+    pub status: u32,
+    /// Bytes it covers; `u64::MAX` for all that remain.
+    pub bytes: u64,
+    /// First bio, for the self-test's second look.
+    pub first_bio: u64,
+    pub request: bool,
+}
+
+/// Handles a completion of a command in the table; none if it is not there.
+#[inline(always)]
+pub fn complete<S: Scratch>(completed: &Completed) -> Option<()> {
+    let command = IN_FLIGHT.get_ptr_mut(completed.key)?;
+    let order = order()?;
+    let counters = counters()?;
+    // SAFETY: map values. Issue and completions of one request come one after the other.
+    unsafe {
+        let remaining = (*command).remaining;
+        if completed.bytes == 0 && remaining > 0 {
+            count(&raw mut (*counters).zero_completions);
+            return Some(());
+        }
+        let len = if completed.bytes < remaining { completed.bytes } else { remaining };
+        let ended = len == remaining;
+        if (*command).state & state::SELFTEST != 0 {
+            selftest_read::<S>(completed, &*command, order, counters);
+        }
+        tell(command, completed.status, len, ended, order, counters);
+        if ended {
+            finish(completed.key, command, order, counters);
+        } else {
+            count(&raw mut (*counters).partial);
+            (*command).offset += len;
+            (*command).remaining -= len;
+            (*command).payload_at += len as u32;
+        }
+    }
+    Some(())
+}
+
+/// Sends what a read of the self-test brought.
+#[inline(always)]
+fn selftest_read<S: Scratch>(completed: &Completed, command: &InFlight, order: *mut Order, counters: *mut CpuCounters) {
+    // SAFETY: map values.
+    let (anchor_page, anchor_va) = unsafe { ((*order).anchor_page, (*order).anchor_va) };
+    if completed.first_bio == 0 {
+        return;
+    }
+    let source = Source {
+        first_bio: completed.first_bio,
+        bytes: command.captured,
+        issue: command.issue,
+        kind: event_kind::PAYLOAD_READ,
+        chained: completed.request,
+        anchor_page,
+        anchor_va,
+    };
+    copy::<S>(&source, counters);
+}
+
+/// Numbers the completion and sends it.
+///
+/// # Safety
+/// The pointers point into map values.
+#[inline(always)]
+unsafe fn tell(
+    command: *mut InFlight,
+    status: u32,
+    len: u64,
+    ended: bool,
+    order: *mut Order,
+    counters: *mut CpuCounters,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let selftest = (*command).state & state::SELFTEST != 0;
+        // Drawn whether or not there is room: a hole in the numbers is how the agent learns of a loss.
+        let seq = if selftest { 0 } else { add(&raw mut (*order).seq, 1) + 1 };
+        let Some(mut event) = RING.reserve::<Completion>(0) else {
+            count(&raw mut (*counters).lost_completions);
+            count(slot_of(&raw mut (*counters).lost, (*command).epoch));
+            return;
+        };
+        event.as_mut_ptr().write(Completion {
+            kind: event_kind::COMPLETION,
+            status,
+            seq,
+            completed_ns: bpf_ktime_get_ns(),
+            len,
+            ended: u32::from(ended),
+            pad: 0,
+            command: *command,
+        });
+        event.submit(wakeup(order));
+    }
+}
+
+/// The ring flags that wake the agent only if it sleeps.
+///
+/// # Safety
+/// `order` points into a map value.
+#[inline(always)]
+unsafe fn wakeup(order: *mut Order) -> u64 {
+    // SAFETY: the caller's promise. Two CPUs may both see the flag; one wake-up too many does no harm.
+    unsafe {
+        if core::ptr::read_volatile(&raw const (*order).wake) == 0 {
+            return NO_WAKEUP;
+        }
+        core::ptr::write_volatile(&raw mut (*order).wake, 0);
+    }
+    FORCE_WAKEUP
+}
+
+/// # Safety
+/// The pointers point into map values.
+#[inline(always)]
+unsafe fn finish(key: u64, command: *mut InFlight, order: *mut Order, counters: *mut CpuCounters) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (epoch, bits) = ((*command).epoch, (*command).state);
+        let _ = IN_FLIGHT.remove(key);
+        if bits & state::SELFTEST == 0 {
+            add(&raw mut (*order).in_flight, u64::MAX);
+            count(slot_of(&raw mut (*counters).ended, epoch));
+        }
+    }
+}
+
+/// A change completed whose issue was not seen. Its range is marked now, and the agent told what is known.
+#[inline(always)]
+pub fn untracked(issued: &Issued, status: u32, bytes: u64) -> Option<()> {
+    let op = issued.cmd_flags & 0xff;
+    if op == READ || bytes == 0 {
+        return None;
+    }
+    let order = order()?;
+    let counters = counters()?;
+    let (place, _) = place(issued.first_volume - 1, issued.sector, bytes >> 9, counters)?;
+    // SAFETY: map values.
+    unsafe {
+        let epoch = core::ptr::read_volatile(&raw const (*order).epoch);
+        dirty::mark(&place, epoch);
+        count(&raw mut (*counters).untracked);
+        count(slot_of(&raw mut (*counters).lost, epoch));
+        let seq = add(&raw mut (*order).seq, 1) + 1;
+        let Some(mut event) = RING.reserve::<Completion>(0) else {
+            count(&raw mut (*counters).lost_completions);
+            return None;
+        };
+        let now = bpf_ktime_get_ns();
+        event.as_mut_ptr().write(Completion {
+            kind: event_kind::COMPLETION,
+            status,
+            seq,
+            completed_ns: now,
+            len: place.sectors << 9,
+            ended: 1,
+            pad: 0,
+            command: InFlight {
+                dep: seq - 1,
+                issued_ns: now,
+                offset: place.sector << 9,
+                remaining: place.sectors << 9,
+                cmd_flags: issued.cmd_flags,
+                state: state::UNTRACKED | state::PAYLOAD_LOST,
+                epoch,
+                volume: place.volume as u16,
+                ..InFlight::default()
+            },
+        });
+        event.submit(wakeup(order));
+    }
+    Some(())
+}

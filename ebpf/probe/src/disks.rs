@@ -1,0 +1,79 @@
+//! Which volume a command is for.
+
+use probe_types::{CpuCounters, MAX_VOLUMES, Volume};
+
+use crate::kernel::read;
+use crate::layout;
+use crate::maps::{DISKS, KNOWN, VOLUMES, count};
+
+/// The first volume of the disk behind a queue or disk address, plus one; 0 when the disk is not observed.
+///
+/// `object` is looked up first; only an unknown one is resolved, from `disk`, and then remembered.
+#[inline(always)]
+pub fn first_volume(object: u64, disk: impl FnOnce() -> Option<u64>) -> u32 {
+    // SAFETY: the value is copied at once; entries are never removed while programs run.
+    if let Some(known) = unsafe { KNOWN.get(object) } {
+        return *known;
+    }
+    let Some(dev) = disk().and_then(dev_of) else { return 0 };
+    // SAFETY: as above.
+    let found = unsafe { DISKS.get(dev) }.copied().unwrap_or(0);
+    // A full cache only costs the next command another look.
+    let _ = KNOWN.insert(object, found, 0);
+    found
+}
+
+/// The kernel's `dev_t` of a `gendisk`.
+#[inline(always)]
+fn dev_of(disk: u64) -> Option<u32> {
+    let major: u32 = read(disk, layout!(disk_major))?;
+    let minor: u32 = read(disk, layout!(disk_first_minor))?;
+    Some(major << 20 | minor)
+}
+
+/// Where a command lies.
+#[derive(Clone, Copy)]
+pub struct Place {
+    pub volume: u32,
+    pub value: Volume,
+    /// First sector relative to the volume.
+    pub sector: u64,
+    pub sectors: u64,
+}
+
+/// The volume of one disk, from index `first`, that a run of sectors lies in. A run over a border is cut to the volume
+/// and counted; its payload is then not carried.
+#[inline(always)]
+pub fn place(first: u32, sector: u64, sectors: u64, counters: *mut CpuCounters) -> Option<(Place, bool)> {
+    let disk_dev = unsafe { &*VOLUMES.get_ptr(first)? }.disk_dev;
+    for step in 0..MAX_VOLUMES {
+        let index = first + step;
+        let Some(pointer) = VOLUMES.get_ptr(index) else { return None };
+        // SAFETY: a map value, written only before the programs are attached.
+        let value = unsafe { *pointer };
+        if value.sectors == 0 || value.disk_dev != disk_dev {
+            return None;
+        }
+        let end = value.start_sector + value.sectors;
+        if sectors == 0 || (sector < end && sector + sectors > value.start_sector) {
+            return Some(cut(index, value, sector, sectors, counters));
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn cut(volume: u32, value: Volume, sector: u64, sectors: u64, counters: *mut CpuCounters) -> (Place, bool) {
+    if sectors == 0 {
+        return (Place { volume, value, sector: 0, sectors: 0 }, false);
+    }
+    let end = value.start_sector + value.sectors;
+    let from = if sector < value.start_sector { value.start_sector } else { sector };
+    let to = if sector + sectors > end { end } else { sector + sectors };
+    let straddles = to - from != sectors;
+    if straddles {
+        // SAFETY: points into a map value.
+        unsafe { count(&raw mut (*counters).straddling) };
+    }
+    (Place { volume, value, sector: from - value.start_sector, sectors: to - from }, straddles)
+}

@@ -1,0 +1,136 @@
+//! Request-based devices: issue, requeue, completion of `struct request`.
+
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::maps::Array;
+use aya_ebpf::programs::RawTracePointContext;
+use probe_types::Order;
+
+use crate::commands::{Completed, Issued, begin, complete, untracked, withdraw};
+use crate::disks::first_volume;
+use crate::kernel::{Window, read};
+use crate::layout;
+use crate::maps::{SPACE_COMPLETE, SPACE_REQUEST, order};
+use crate::payload::{Scratch, Space};
+
+struct Issue;
+struct Complete;
+
+impl Scratch for Issue {
+    fn map() -> &'static Array<Space> {
+        &SPACE_REQUEST
+    }
+}
+
+impl Scratch for Complete {
+    fn map() -> &'static Array<Space> {
+        &SPACE_COMPLETE
+    }
+}
+
+/// `TP(struct request *rq)`, since 5.11.
+#[raw_tracepoint(tracepoint = "block_rq_issue")]
+pub fn block_rq_issue(ctx: RawTracePointContext) -> i32 {
+    let _ = issue(ctx.arg(0));
+    0
+}
+
+/// `TP(struct request *rq)`, since 5.11.
+#[raw_tracepoint(tracepoint = "block_rq_requeue")]
+pub fn block_rq_requeue(ctx: RawTracePointContext) -> i32 {
+    let _ = withdraw(ctx.arg(0));
+    0
+}
+
+/// `TP(struct request *rq, blk_status_t error, unsigned int nr_bytes)`; an errno before 5.18.
+#[raw_tracepoint(tracepoint = "block_rq_complete")]
+pub fn block_rq_complete(ctx: RawTracePointContext) -> i32 {
+    let status = status(ctx.arg(1));
+    let bytes: u32 = ctx.arg(2);
+    let rq: u64 = ctx.arg(0);
+    let completed =
+        Completed { key: rq, status, bytes: u64::from(bytes), first_bio: selftest_bio(rq), request: true };
+    if complete::<Complete>(&completed).is_none() {
+        let _ = completed_unseen(rq, status, u64::from(bytes));
+    }
+    0
+}
+
+/// An errno tells no more than that it failed: `BLK_STS_IOERR`.
+#[inline(always)]
+fn status(raw: u64) -> u32 {
+    if layout!(status_is_errno) == 0 {
+        (raw & 0xff) as u32
+    } else if raw as u32 == 0 {
+        0
+    } else {
+        10
+    }
+}
+
+/// The request's first bio while a self-test runs, else 0: nobody else needs it at completion.
+#[inline(always)]
+fn selftest_bio(rq: u64) -> u64 {
+    let Some(order) = order() else { return 0 };
+    // SAFETY: a map value.
+    if unsafe { core::ptr::read_volatile(&raw const (*order).selftest_tgid) } == 0 {
+        return 0;
+    }
+    read(rq, layout!(rq_bio)).unwrap_or(0)
+}
+
+#[inline(always)]
+fn issue(rq: u64) -> Option<()> {
+    let head = Window::<64>::at(rq)?;
+    let order = order()?;
+    // SAFETY: a map value.
+    if unsafe { core::ptr::read_volatile(&raw const (*order).anchor_page) } == 0 {
+        let _ = learn_anchor(head.field(layout!(rq_mq_hctx)), order);
+    }
+    begin::<Issue>(&issued(rq, &head)?)
+}
+
+/// What the request says of itself, if its disk is observed.
+#[inline(always)]
+fn issued(rq: u64, head: &Window<64>) -> Option<Issued> {
+    let queue: u64 = head.field(layout!(rq_q));
+    let first_volume = first_volume(queue, || read::<u64>(queue, layout!(queue_disk)));
+    if first_volume == 0 {
+        return None;
+    }
+    Some(Issued {
+        key: rq,
+        cmd_flags: head.field(layout!(rq_cmd_flags)),
+        sector: head.field(layout!(rq_sector)),
+        bytes: head.field(layout!(rq_data_len)),
+        first_bio: head.field(layout!(rq_bio)),
+        request: true,
+        first_volume,
+    })
+}
+
+#[inline(always)]
+fn completed_unseen(rq: u64, status: u32, bytes: u64) -> Option<()> {
+    if bytes == 0 {
+        return None;
+    }
+    let head = Window::<64>::at(rq)?;
+    untracked(&issued(rq, &head)?, status, bytes)
+}
+
+/// Finds one pair of page and address. The requests of a hardware queue are preallocated in pages that hang on
+/// `page_list` by `page->lru`; the first request lies at the start of the first page (`blk_mq_alloc_rqs`,
+/// block/blk-mq.c).
+#[inline(always)]
+fn learn_anchor(hctx: u64, order: *mut Order) -> Option<()> {
+    let tags: u64 = read(hctx, layout!(hctx_tags))?;
+    let requests: u64 = read(tags, layout!(tags_static_rqs))?;
+    let va: u64 = read(requests, 0)?;
+    let link: u64 = read(tags, layout!(tags_page_list))?;
+    let page = link.wrapping_sub(u64::from(layout!(page_lru)));
+    // SAFETY: a map value. Whoever writes writes the same linear map; the address goes first, the page arms it.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*order).anchor_va, va);
+        core::ptr::write_volatile(&raw mut (*order).anchor_page, page);
+    }
+    Some(())
+}
