@@ -72,8 +72,8 @@ pub struct StandbyRecord {
     pub local_index: u64,
     /// Every completion of the stream up to this seq is applied.
     pub applied_seq: u64,
-    /// [`ContentFlags`]; unknown bits are refused by [`Self::content`].
-    content_bits: u32,
+    /// Bits of [`ContentFlags`], see [`Self::content`]; unknown ones are refused on both sides.
+    pub content_bits: u32,
     /// Not consistent before everything up to this seq is applied.
     pub consistent_after: u64,
     #[bw(calc = volumes.len() as u16)]

@@ -1,1 +1,10 @@
+//! The standby's side: targets, the pool that applies entries to them, and the service that keeps a copy.
 //!
+//! - [`target`]: what is written, and the checks before anything is.
+//! - [`compare`]: two volumes byte by byte.
+//! - [`state_file`]: the durable checkpoint.
+#![forbid(unsafe_code)]
+
+pub mod compare;
+pub mod state_file;
+pub mod target;
