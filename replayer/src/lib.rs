@@ -2,9 +2,11 @@
 //!
 //! - [`target`]: what is written, and the checks before anything is.
 //! - [`compare`]: two volumes byte by byte.
+//! - [`pool`]: workers that put entries onto targets.
 //! - [`state_file`]: the durable checkpoint.
 #![forbid(unsafe_code)]
 
 pub mod compare;
+pub mod pool;
 pub mod state_file;
 pub mod target;

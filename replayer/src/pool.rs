@@ -1,0 +1,236 @@
+//! Workers that put entries onto targets.
+//!
+//! The pool knows no order: a [`WorkSource`] hands out an entry only when everything it depends on is applied. A worker
+//! that is done with one gives its result and asks for the next in the same call, so that one lock serves both.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use formats::{Crc32c, Entry, EntryHeader, Op, OpFlags, PayloadEncoding, Position, Record, Region};
+use thiserror::Error;
+
+use crate::target::{Effect, Target, TargetError};
+
+/// One entry that may be applied now.
+pub struct Job {
+    /// Its index in the standby's own journal.
+    pub index: u64,
+    /// What to do.
+    pub header: EntryHeader,
+    /// With which bytes.
+    pub payload: Bytes,
+    /// On what; `None` for entries that touch nothing.
+    pub target: Option<Arc<dyn Target>>,
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It is on the target.
+    Applied(Effect),
+    /// It has no content: a gap, or the empty region that ends a resync.
+    Nothing,
+    /// The command failed on the primary, so there is nothing to repeat; a region heals its range.
+    FailedOnPrimary,
+    /// Its payload was not captured; a region heals its range.
+    NotCarried,
+    /// A zone or opaque command, whose effect is not known here.
+    NotReplayable,
+}
+
+/// Why an entry could not be applied. The standby stops: it neither skips nor guesses.
+#[derive(Error, Debug)]
+pub enum ApplyError {
+    /// The payload is no longer what was captured on the primary.
+    #[error(
+        "payload of the entry at position {position} is damaged (checksum {found:08x}, captured {wanted:08x}); it was \
+         not applied. Check this machine's memory and the disk under the standby's directory"
+    )]
+    Damaged {
+        /// Position of the entry in the stream.
+        position: Position,
+        /// Checksum of the bytes here.
+        found: u32,
+        /// Checksum taken on the primary.
+        wanted: u32,
+    },
+    /// The entry names a volume that is not served; the protocol checks make this impossible.
+    #[error("the entry at position {position} names a volume that is not served here")]
+    NoTarget {
+        /// Position of the entry in the stream.
+        position: Position,
+    },
+    /// The target failed.
+    #[error("the entry at position {position} could not be applied: {source}")]
+    Target {
+        /// Position of the entry in the stream.
+        position: Position,
+        /// What the target said.
+        source: TargetError,
+    },
+    /// A bug in a target.
+    #[error("the target panicked at the entry at position {position}; this is a bug, please report it")]
+    Panicked {
+        /// Position of the entry in the stream.
+        position: Position,
+    },
+}
+
+/// The result of one job.
+#[derive(Debug)]
+pub struct Done {
+    /// Index of the entry.
+    pub index: u64,
+    /// What became of it.
+    pub outcome: Result<Outcome, ApplyError>,
+}
+
+/// Where workers get their entries from.
+pub trait WorkSource: Send + Sync + 'static {
+    /// Takes the result of the worker's last entry and waits for its next one; `None` ends the worker.
+    fn exchange(&self, done: Option<Done>) -> Option<Job>;
+}
+
+/// Running workers.
+#[derive(Debug)]
+pub struct Pool {
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    /// Starts `depth` workers on `source`.
+    ///
+    /// # Errors
+    /// The system has no more threads; those started end when the source says so.
+    pub fn start<S: WorkSource>(depth: usize, source: &Arc<S>) -> std::io::Result<Self> {
+        let start = |number| {
+            let source = Arc::clone(source);
+            std::thread::Builder::new().name(format!("apply-{number}")).spawn(move || work(&*source))
+        };
+        Ok(Self { workers: (0..depth.max(1)).map(start).collect::<Result<_, _>>()? })
+    }
+
+    /// Waits until the source has ended every worker.
+    pub fn join(self) {
+        for worker in self.workers {
+            // Workers catch what a target panics with; there is nothing else to hear from them.
+            let _ = worker.join();
+        }
+    }
+}
+
+fn work(source: &impl WorkSource) {
+    let mut done = None;
+    while let Some(job) = source.exchange(done.take()) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| apply(&job.header, &job.payload, job.target.as_deref())));
+        let position = job.header.position;
+        done = Some(Done { index: job.index, outcome: outcome.unwrap_or(Err(ApplyError::Panicked { position })) });
+    }
+}
+
+/// Puts one entry onto its target, after checking its payload once more.
+///
+/// # Errors
+/// Nothing was applied when the payload is damaged; parts may be when the target failed.
+pub fn apply(header: &EntryHeader, payload: &[u8], target: Option<&dyn Target>) -> Result<Outcome, ApplyError> {
+    let position = header.position;
+    check_payload(header, payload)?;
+    let applied = match (&header.entry, target) {
+        (Entry::Gap(_), _) => return Ok(Outcome::Nothing),
+        (Entry::Record(record), _) if !record.status.is_ok() => return Ok(Outcome::FailedOnPrimary),
+        (_, None) => return Err(ApplyError::NoTarget { position }),
+        (Entry::Record(record), Some(target)) => apply_record(record, header.payload.encoding, payload, target),
+        (Entry::Region(region), Some(target)) => apply_region(region, header.payload.encoding, payload, target),
+    };
+    applied.map_err(|source| ApplyError::Target { position, source })
+}
+
+fn check_payload(header: &EntryHeader, payload: &[u8]) -> Result<(), ApplyError> {
+    let (found, wanted) = match header.payload.encoding {
+        PayloadEncoding::Data => (Crc32c::of(payload).0, header.payload.crc.0),
+        PayloadEncoding::None | PayloadEncoding::Zero => return Ok(()),
+    };
+    if found == wanted && payload.len() == header.payload.len as usize {
+        return Ok(());
+    }
+    Err(ApplyError::Damaged { position: header.position, found, wanted })
+}
+
+fn apply_record(
+    record: &Record,
+    encoding: PayloadEncoding,
+    payload: &[u8],
+    target: &dyn Target,
+) -> Result<Outcome, TargetError> {
+    if record.flags.contains(OpFlags::PREFLUSH) {
+        target.flush()?;
+    }
+    let keep_blocks = record.flags.contains(OpFlags::NOUNMAP);
+    let effect = match record.op {
+        Op::Write => return apply_write(record, encoding, payload, target),
+        Op::Flush => target.flush().map(|()| Effect::AsAsked),
+        Op::Discard => target.discard(record.range),
+        Op::WriteZeroes => target.write_zeroes(record.range, !keep_blocks),
+        Op::SecureErase => erase(record, target),
+        Op::Zone | Op::Opaque => return Ok(Outcome::NotReplayable),
+    }?;
+    if record.flags.contains(OpFlags::FUA) && record.op != Op::Flush {
+        target.flush()?;
+    }
+    Ok(Outcome::Applied(effect))
+}
+
+fn apply_write(
+    record: &Record,
+    encoding: PayloadEncoding,
+    payload: &[u8],
+    target: &dyn Target,
+) -> Result<Outcome, TargetError> {
+    let fua = record.flags.contains(OpFlags::FUA);
+    match encoding {
+        PayloadEncoding::None if record.range.is_empty() => Ok(Outcome::Nothing),
+        PayloadEncoding::None => Ok(Outcome::NotCarried),
+        PayloadEncoding::Data => {
+            target.write(record.range.offset, payload, fua).map(|()| Outcome::Applied(Effect::AsAsked))
+        }
+        PayloadEncoding::Zero => {
+            let effect = target.write_zeroes(record.range, false)?;
+            if fua {
+                target.flush()?;
+            }
+            Ok(Outcome::Applied(effect))
+        }
+    }
+}
+
+/// The content must go; that no copy of it stays inside the device can only be had from a device that promises it.
+fn erase(record: &Record, target: &dyn Target) -> Result<Effect, TargetError> {
+    match target.secure_erase(record.range) {
+        Err(TargetError::Unsupported { .. }) => {
+            target.discard(record.range)?;
+            Ok(Effect::Emulated)
+        }
+        other => other,
+    }
+}
+
+fn apply_region(
+    region: &Region,
+    encoding: PayloadEncoding,
+    payload: &[u8],
+    target: &dyn Target,
+) -> Result<Outcome, TargetError> {
+    match encoding {
+        _ if region.range.is_empty() => Ok(Outcome::Nothing),
+        PayloadEncoding::None => Ok(Outcome::NotCarried),
+        PayloadEncoding::Data => {
+            target.write(region.range.offset, payload, false).map(|()| Outcome::Applied(Effect::AsAsked))
+        }
+        PayloadEncoding::Zero => target.write_zeroes(region.range, true).map(Outcome::Applied),
+    }
+}
+
+#[cfg(test)]
+mod tests;
