@@ -59,7 +59,7 @@ impl Machine {
     }
 
     fn boot(&self, limit: Duration) -> Result<End> {
-        let mut emulator = Emulator::start(self)?;
+        let emulator = Emulator::start(self)?;
         let started = Instant::now();
         let mut console = Console::default();
         loop {

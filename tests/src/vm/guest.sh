@@ -1,0 +1,171 @@
+#!/bin/sh
+# The suite that runs in a virtual machine (cargo xtask vm): for every kind of disk a standby on an image file, the
+# agent on the disk, a file system workload, a drain, and a comparison of every byte.
+#
+# Prints one line per case, `PASS name` or `FAIL name: why`, and what the programs said when a case fails.
+# Disks: /dev/vda (virtio), /dev/vdb and /dev/vdc (for dm and md), and scsi_debug's, which is loaded here.
+
+VOLUME_BYTES=$((64 << 20))
+export BLKECHO_RUN_DIR=/run/blkecho
+mkdir -p $BLKECHO_RUN_DIR /mnt
+port=9400
+failures=0
+
+fail() {
+    echo "FAIL $case: $*"
+    failures=$((failures + 1))
+    for log in "$dir"/*.log; do
+        echo "--- $log"
+        tail -n 25 "$log"
+    done
+}
+
+# wait_for SECONDS COMMAND...: whether it succeeds within the time.
+wait_for() {
+    limit=$1
+    shift
+    while ! "$@" >/dev/null 2>&1; do
+        limit=$((limit - 1))
+        [ $limit -gt 0 ] || return 1
+        sleep 1
+    done
+}
+
+alive() { kill -0 "$1" 2>/dev/null; }
+gone() { ! alive "$1"; }
+
+stop() {
+    alive "$1" || return 0
+    kill -TERM "$1"
+    wait_for 30 gone "$1" || { kill -KILL "$1"; return 1; }
+}
+
+# Small files, big ones, an overwrite in place, deletion, trim: everything an ext4 sends to a disk.
+ext4_workload() {
+    mkfs.ext4 -q -F -E nodiscard "$1" || return 1
+    mount -t ext4 -o discard "$1" /mnt || return 1
+    i=0
+    while [ $i -lt 150 ]; do
+        mkdir -p /mnt/d$((i % 7))
+        dd if=/dev/urandom of=/mnt/d$((i % 7))/f$i bs=512 count=$((i % 40 + 1)) 2>/dev/null
+        i=$((i + 1))
+    done
+    dd if=/dev/urandom of=/mnt/big bs=1M count=12 2>/dev/null
+    sync
+    dd if=/dev/urandom of=/mnt/big bs=4k count=64 seek=100 conv=notrunc,fsync 2>/dev/null
+    rm -r /mnt/d3 /mnt/d5
+    dd if=/dev/zero of=/mnt/zeros bs=64k count=20 conv=fsync 2>/dev/null
+    sync
+    fstrim /mnt || echo "note: $case cannot trim"
+    umount /mnt
+}
+
+# Direct writes that a file system would not send: one sector, odd offsets, the very end of the disk.
+raw_workload() {
+    sectors=$(($(blockdev --getsize64 "$1") / 512))
+    for sector in 1 7 4095 8191 $((sectors - 1)); do
+        dd if=/dev/urandom of="$1" bs=512 count=1 seek=$sector oflag=direct conv=notrunc 2>/dev/null || return 1
+    done
+    dd if=/dev/urandom of="$1" bs=1M count=4 seek=50 oflag=direct conv=notrunc 2>/dev/null || return 1
+    sync
+}
+
+# one_case NAME DEVICE
+one_case() {
+    case=$1
+    device=$2
+    dir=/tmp/$case
+    port=$((port + 1))
+    mkdir -p "$dir"
+    [ -b "$device" ] || { : >"$dir/none.log"; fail "there is no $device"; return; }
+    truncate -s "$(blockdev --getsize64 "$device")" "$dir/image"
+    # Content from before the attach must arrive too.
+    dd if=/dev/urandom of="$device" bs=64k count=16 seek=3 conv=fsync 2>/dev/null
+
+    blkecho standby --listen 127.0.0.1:$port --volume disk="$dir/image" --dir "$dir/standby" \
+        --journal-size 128M >"$dir/standby.log" 2>&1 &
+    standby=$!
+    blkecho attach "$device" --name disk --group "$case" --to 127.0.0.1:$port --dir "$dir/agent" \
+        --journal-size 128M --ring-size 16M >"$dir/agent.log" 2>&1 &
+    agent=$!
+    if wait_for 60 blkecho drain --group "$case" --timeout 60; then
+        replicate
+    else
+        fail "the first drain did not end"
+    fi
+    stop $agent || fail "the agent did not stop"
+    blkecho detach --group "$case" >"$dir/detach.log" 2>&1 || fail "detach failed"
+    [ -z "$(ls /sys/fs/bpf/blkecho/"$case" 2>/dev/null)" ] || fail "detach left pins"
+    stop $standby || fail "the standby did not stop"
+    rm -rf "$dir"
+}
+
+replicate() {
+    ext4_workload "$device" >"$dir/workload.log" 2>&1 || { fail "the ext4 workload failed"; return; }
+    drained_equal ext4
+    raw_workload "$device" >"$dir/workload.log" 2>&1 || { fail "the raw workload failed"; return; }
+    drained_equal raw
+}
+
+# drained_equal WORKLOAD: drains and compares; past the page cache of the disk's own node.
+drained_equal() {
+    if ! blkecho drain --group "$case" --timeout 120 >"$dir/drain.log" 2>&1; then
+        fail "$1: drain failed"
+        blkecho status --json
+    elif ! alive $agent || ! alive $standby; then
+        fail "$1: a process died"
+    else
+        blockdev --flushbufs "$device"
+        if cmp "$device" "$dir/image" >"$dir/compare.log" 2>&1; then
+            echo "PASS $case $1"
+        else
+            fail "$1: bytes differ: $(cat "$dir/compare.log"); $(cmp -l "$device" "$dir/image" | wc -l) bytes"
+            blkecho status --json
+        fi
+    fi
+}
+
+scsi_disk() {
+    modprobe sd_mod
+    modprobe scsi_debug dev_size_mb=$((VOLUME_BYTES >> 20)) lbpu=1 lbpws=1 delay=0 || return 1
+    wait_for 20 test -b /dev/sda
+}
+
+dm_linear() {
+    modprobe dm_mod
+    # From the middle of the disk, so that an address which was not translated is found out.
+    echo "0 $((VOLUME_BYTES / 512)) linear /dev/vdb 4096" | dmsetup create --noudevrules --noudevsync linear
+    dmsetup mknodes
+    wait_for 10 test -b /dev/mapper/linear
+}
+
+# Without mdadm, by the kernel's own files; no superblock, both halves new and alike (zeros).
+md_mirror() {
+    modprobe raid1 || return 1
+    echo md9 >/sys/module/md_mod/parameters/new_array || return 1
+    md=/sys/block/md9/md
+    echo none >$md/metadata_version
+    echo raid1 >$md/level
+    echo 2 >$md/raid_disks
+    slot=0
+    for half in vdc sda; do
+        cat /sys/block/$half/dev >$md/new_dev || return 1
+        echo $((VOLUME_BYTES / 1024)) >$md/dev-$half/size
+        echo $slot >$md/dev-$half/slot
+        slot=$((slot + 1))
+    done
+    echo $((VOLUME_BYTES / 1024)) >$md/component_size
+    echo none >$md/resync_start
+    echo active >$md/array_state || return 1
+    wait_for 10 test -b /dev/md9
+}
+
+blkecho doctor /dev/vda || echo "note: doctor ended with $?"
+scsi_disk || echo "note: no scsi_debug"
+one_case virtio /dev/vda
+one_case scsi /dev/sda
+dm_linear || echo "note: no dm linear"
+one_case dm-linear /dev/mapper/linear
+md_mirror || echo "note: no md raid1"
+one_case md-raid1 /dev/md9
+[ $failures = 0 ]
