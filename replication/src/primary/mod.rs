@@ -1,0 +1,690 @@
+//! The engine of one secondary on its primary.
+//!
+//! It decides what is sent, and what of the journal is no longer needed. The driver owns the journal, the device and
+//! the socket. Positions: `cursor <= durable <= sent < journal.next`.
+//!
+//! # Contract with the driver
+//!
+//! - At start: [`Primary::new`] with what was restored, then [`Primary::recover_entry`] for every entry of the
+//!   journal, because marks that an entry made when it was sent may not have been saved.
+//! - After each append: [`Primary::journal_grew`]. Entries may be offered once a killed process cannot lose them
+//!   (written to the page cache); after a power cut of the host the stream must be another one.
+//! - Whenever [`Primary::generation`] has moved: [`Primary::snapshot`], save it durably,
+//!   [`Primary::snapshot_saved`]; soon, and at once while [`Primary::save_is_urgent`].
+//! - Afterwards trim the journal through [`Primary::cursor`] (which never leads what is saved) and say
+//!   [`Primary::journal_trimmed`].
+//! - [`Primary::poll_send`] until it says [`Send::Nothing`]; each answer is reported back by the call it names.
+//! - When the journal is full: [`Primary::overflowed`] with the headers from [`Primary::uncovered_from`] on, save,
+//!   trim through the cursor. While [`Primary::wants_records`] is false, records go to [`Primary::skip`] instead of
+//!   the journal.
+//! - Content that is not known at the secondary is marked ([`Primary::mark`]) before the gap that stands for it is
+//!   appended.
+//!
+//! # Cuts
+//!
+//! Where the dirty map takes over from the journal (a full resync, a journal that was full), the stream is *cut*: the
+//! engine hands out a gap entry that is not in the journal and stands for everything up to a position and a seq. It
+//! is sent only after the map that covers it is saved, so a crash never leaves a secondary past a cut whose regions
+//! nobody remembers.
+
+mod config;
+mod flight;
+mod lag;
+mod saves;
+mod session;
+mod status;
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use formats::entry::{Entry, EntryHeader};
+use formats::wire::{Ack, DataState, Welcome};
+use formats::{ByteRange, Op, Position, Seq, VolumeIndex};
+use thiserror::Error;
+
+pub use config::{ConfigError, Covered, JournalExtent, MAX_REGIONS_PER_BATCH, PrimaryConfig, Restored, Snapshot};
+pub use status::{Counters, Mode, PrimaryStatus};
+
+use crate::Now;
+use crate::consistency::leaves_hole;
+use crate::dirty::DirtyMap;
+use crate::follow::{ProtocolError, Tip};
+use lag::LagClock;
+use saves::Saves;
+use session::Session;
+
+/// What the driver does next.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Send {
+    /// Read entries from the journal, from this position on, at most so many bytes but at least one, and send them as
+    /// one frame; then [`Primary::entries_sent`].
+    Entries {
+        /// First position.
+        from: Position,
+        /// Bytes, headers included.
+        max_bytes: u32,
+    },
+    /// Send this header alone as one frame; then [`Primary::cut_sent`].
+    Cut(EntryHeader),
+    /// Read these ranges from the device, then the kernel's completion counter, and send one region entry per range
+    /// as one frame, each at position [`Primary::sent`] with that counter as `consistent_after`; then
+    /// [`Primary::regions_sent`], or [`Primary::regions_failed`] when the device could not be read. `remaining` of
+    /// the last one is [`Primary::region_remaining`] at the moment of encoding; of the one before, one more; and so
+    /// on. A single empty range heals without content.
+    Regions(Vec<(VolumeIndex, ByteRange)>),
+    /// Send a keep-alive; then [`Primary::keepalive_sent`].
+    KeepAlive,
+    /// Connect; then [`Primary::connected`], or [`Primary::disconnected`] when that failed. Said once per attempt.
+    Reconnect,
+    /// Close the link; then [`Primary::disconnected`].
+    Close(CloseReason),
+    /// Nothing before [`Primary::poll_timeout`] or the next input.
+    Nothing,
+}
+
+/// Why a link is given up.
+#[derive(Error, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseReason {
+    /// Nothing was heard for this long.
+    #[error("heard nothing from the secondary for {0:?}")]
+    Silent(Duration),
+    /// The secondary broke the protocol.
+    #[error("the secondary broke the protocol: {0}")]
+    Protocol(#[from] ProtocolError),
+}
+
+/// How a session goes on from what the secondary holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resume {
+    /// With the next entry, exactly.
+    Continue {
+        /// First position to send.
+        from: Position,
+    },
+    /// With a cut: the saved dirty map and the journal behind it suffice.
+    Covered {
+        /// First position to send after the cut.
+        from: Position,
+    },
+    /// With everything.
+    Full(FullReason),
+}
+
+/// Why everything must be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FullReason {
+    /// The secondary holds nothing of the stream.
+    Blank,
+    /// It holds another stream.
+    OtherStream,
+    /// It holds less than the journal and the dirty map can make up for.
+    Behind,
+    /// It holds less than it had acknowledged.
+    LostAcknowledged,
+    /// It claims more than was ever sent.
+    Ahead,
+}
+
+#[derive(Clone, Debug)]
+struct Retry {
+    at: Now,
+    connecting: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Link {
+    Down(Retry),
+    Up(Session),
+}
+
+/// The engine. See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Primary {
+    config: PrimaryConfig,
+    journal: JournalExtent,
+    dirty: DirtyMap,
+    /// Where the search for the next dirty region goes on, so that hot regions do not starve others.
+    sweep: (VolumeIndex, u64),
+    covered: Option<Covered>,
+    link: Link,
+    mapping: bool,
+    durable: Position,
+    applied: Position,
+    peer_data: DataState,
+    cursor: Position,
+    saves: Saves,
+    backoff: Duration,
+    lag: LagClock,
+    counters: Counters,
+}
+
+impl Primary {
+    /// An engine without a link, which asks to connect at once.
+    ///
+    /// # Errors
+    /// When the configuration, or what was restored, contradicts itself.
+    pub fn new(config: PrimaryConfig, restored: Restored) -> Result<Self, ConfigError> {
+        config.check()?;
+        let journal = restored.journal.check()?;
+        let mut dirty = DirtyMap::new(config.region_size, &config.volumes)?;
+        if let Some(saved) = &restored.dirty {
+            dirty.union(saved)?;
+        }
+        let end = journal.next.previous();
+        let covered = restored.covered.filter(|covered| covered.through <= end).map(|covered| {
+            // While only the map was kept, the seq went on without the map being saved again.
+            let last_seq = if covered.through == end { journal.last_seq } else { covered.last_seq };
+            Covered { last_seq, ..covered }
+        });
+        // Up to the end of a covered stretch, the saved cursor may tell of the map and not of the secondary.
+        let durable = covered.filter(|c| restored.acknowledged <= c.through).map_or(restored.acknowledged, |c| c.from);
+        Ok(Self {
+            backoff: config.backoff_min,
+            config,
+            journal,
+            dirty,
+            sweep: (VolumeIndex(0), 0),
+            covered,
+            link: Link::Down(Retry { at: Now::ZERO, connecting: false }),
+            mapping: false,
+            durable,
+            applied: Position(0),
+            peer_data: DataState::Inconsistent,
+            cursor: restored.acknowledged,
+            saves: Saves::default(),
+            lag: LagClock::default(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// An entry that the journal held at start: if it leaves a hole, its range is marked again.
+    pub fn recover_entry(&mut self, header: &EntryHeader) {
+        if leaves_hole(header) {
+            self.mark_entry(header);
+            self.saves.hole(header.position);
+        }
+    }
+}
+
+// Inputs.
+impl Primary {
+    /// Entries were appended: the next one takes position `next`, and continues `last_seq`.
+    pub fn journal_grew(&mut self, now: Now, next: Position, last_seq: Seq) {
+        debug_assert!(next >= self.journal.next && last_seq >= self.journal.last_seq);
+        if next > self.journal.next {
+            self.lag.appended(self.journal.next, now);
+        }
+        self.journal.next = next;
+        self.journal.last_seq = last_seq;
+    }
+
+    /// Entries before `first` are gone from the journal.
+    pub fn journal_trimmed(&mut self, first: Position) {
+        self.journal.first = self.journal.first.max(first);
+    }
+
+    /// Whether records go to the journal; if not, to [`Self::skip`].
+    #[must_use]
+    pub fn wants_records(&self) -> bool {
+        !self.mapping
+    }
+
+    /// An entry that is not journalled because [`Self::wants_records`] is false: its range is marked, its seq counted.
+    pub fn skip(&mut self, header: &EntryHeader) {
+        self.mark_entry(header);
+        self.journal.last_seq = self.journal.last_seq.max(last_seq_of(header).unwrap_or_default());
+    }
+
+    /// What is in this range at the secondary is not known: it will be read back and sent.
+    pub fn mark(&mut self, volume: VolumeIndex, range: ByteRange) {
+        match self.dirty.mark(volume, range) {
+            Ok(0) => {}
+            Ok(_) => self.saves.changed(),
+            // A volume that is not known here: when in doubt, everything.
+            Err(_) => self.mark_all(),
+        }
+    }
+
+    /// Marks every region that `map` holds; everything when it is of another geometry.
+    pub fn mark_map(&mut self, map: &DirtyMap) {
+        self.saves.changed();
+        if self.dirty.union(map).is_err() {
+            self.mark_all();
+        }
+    }
+
+    /// Everything will be read back and sent.
+    pub fn mark_all(&mut self) {
+        self.dirty.mark_all();
+        self.saves.changed();
+    }
+
+    /// A connection was opened, the hello of this stream sent, and this was the answer.
+    pub fn connected(&mut self, now: Now, welcome: &Welcome) -> Resume {
+        self.end_session();
+        if core::mem::take(&mut self.mapping) {
+            self.cover_through_end();
+        }
+        let resume = self.resume(welcome);
+        let (sent, cut) = match resume {
+            Resume::Continue { from } => (from.previous(), None),
+            Resume::Covered { .. } => (Position(welcome.durable), Some(self.saves.generation())),
+            Resume::Full(_) => {
+                self.begin_full();
+                (Position(0), Some(self.saves.generation()))
+            }
+        };
+        self.durable = sent;
+        self.applied = Position(welcome.applied).min(sent);
+        self.peer_data = welcome.data;
+        self.counters.sessions += 1;
+        let window = self.config.window_bytes.min(welcome.window);
+        let owed = cut.is_some() || welcome.data != DataState::Consistent;
+        self.link = Link::Up(Session::new(now, window, sent, cut, owed));
+        resume
+    }
+
+    /// The link is gone, or an attempt to connect failed. What was in flight is sent again in the next session.
+    pub fn disconnected(&mut self, now: Now) {
+        if matches!(&self.link, Link::Up(_)) {
+            self.counters.disconnects += 1;
+        }
+        self.end_session();
+        self.link = Link::Down(Retry { at: now + self.backoff, connecting: false });
+        self.backoff = (self.backoff * 2).min(self.config.backoff_max);
+    }
+
+    /// Anything was heard from the secondary: it lives.
+    pub fn heard(&mut self, now: Now) {
+        if let Link::Up(session) = &mut self.link {
+            session.last_heard = now;
+        }
+    }
+
+    /// The secondary says how far it is.
+    ///
+    /// # Errors
+    /// When it acknowledges what was never sent or takes something back; nothing of the acknowledgement is used, and
+    /// [`Self::poll_send`] says [`Send::Close`].
+    pub fn ack(&mut self, now: Now, ack: &Ack) -> Result<(), ProtocolError> {
+        let Link::Up(session) = &mut self.link else {
+            return Err(ProtocolError::NoSession);
+        };
+        session.take_ack(now, ack)?;
+        if ack.received_frame > 0 {
+            self.backoff = self.config.backoff_min;
+        }
+        self.peer_data = ack.data;
+        self.applied = Position(ack.applied).min(session.sent);
+        while let Some(frame) = session.flight.pop_durable(ack.durable_frame) {
+            self.durable = frame.last;
+            if !frame.regions.is_empty() {
+                self.saves.changed();
+                self.counters.resynced_bytes += frame.regions.iter().map(|(_, range)| range.len).sum::<u64>();
+            }
+        }
+        if self.covered.is_some_and(|covered| session.cut.is_none() && self.durable >= covered.through) {
+            self.covered = None;
+            self.saves.changed();
+        }
+        Ok(())
+    }
+
+    /// The journal is full. `unsent` are its headers from [`Self::uncovered_from`] on; their ranges are marked, and
+    /// the map stands for them once it is saved. With a link, the stream is cut and goes on with the next record;
+    /// without one, records only mark the map from now on.
+    pub fn overflowed<'a>(&mut self, unsent: impl IntoIterator<Item = &'a EntryHeader>) {
+        self.counters.overflows += 1;
+        for header in unsent {
+            self.mark_entry(header);
+        }
+        self.cover_through_end();
+        match &mut self.link {
+            Link::Up(session) if session.sent < self.journal.next.previous() => {
+                session.cut = Some(self.saves.generation());
+            }
+            Link::Up(_) => {}
+            Link::Down(_) => self.mapping = true,
+        }
+    }
+
+    /// The snapshot of this generation is saved durably.
+    pub fn snapshot_saved(&mut self, generation: u64) {
+        self.saves.saved(generation);
+    }
+}
+
+// Outputs.
+impl Primary {
+    /// What to do next.
+    pub fn poll_send(&mut self, now: Now) -> Send {
+        match &mut self.link {
+            Link::Down(retry) if !retry.connecting && now >= retry.at => {
+                retry.connecting = true;
+                Send::Reconnect
+            }
+            Link::Down(_) => Send::Nothing,
+            Link::Up(session) => {
+                let silent = now.saturating_sub(session.last_heard);
+                if session.close.is_none() && silent >= self.config.link_timeout {
+                    session.close = Some(CloseReason::Silent(silent));
+                }
+                match session.close {
+                    Some(reason) => Send::Close(reason),
+                    None => self.next_frame(now),
+                }
+            }
+        }
+    }
+
+    /// When [`Self::poll_send`] has something to say without another input.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Now> {
+        match &self.link {
+            Link::Down(retry) => (!retry.connecting).then_some(retry.at),
+            Link::Up(session) => Some(session.next_timeout(self.config.keepalive, self.config.link_timeout)),
+        }
+    }
+
+    /// The entries of the last [`Send::Entries`] were sent as one frame of `bytes`; `headers` are theirs. Entries that
+    /// leave a hole mark their range. Answers the frame's number; 0 when there is no session or no header.
+    pub fn entries_sent(&mut self, now: Now, headers: &[EntryHeader], bytes: u64) -> u64 {
+        let Some(tip) = headers.last().and_then(tip_of) else { return 0 };
+        let number = self.frame_sent(now, Some(tip), bytes, Vec::new());
+        if number > 0 {
+            self.counters.entries_sent += headers.len() as u64;
+            for hole in headers.iter().filter(|header| leaves_hole(header)) {
+                self.counters.holes += 1;
+                self.sent_hole(hole);
+            }
+        }
+        number
+    }
+
+    /// The cut was sent as one frame of `bytes`. Answers the frame's number; 0 when none was due.
+    pub fn cut_sent(&mut self, now: Now, bytes: u64) -> u64 {
+        let Link::Up(session) = &mut self.link else { return 0 };
+        let Some(covered) = self.covered.filter(|_| session.cut.take().is_some()) else { return 0 };
+        session.owed = true;
+        self.frame_sent(now, Some(Tip { position: covered.through, seq: covered.last_seq }), bytes, Vec::new())
+    }
+
+    /// The regions of the last [`Send::Regions`] were sent as one frame of `bytes`. Answers the frame's number.
+    pub fn regions_sent(&mut self, now: Now, bytes: u64) -> u64 {
+        let remaining = self.region_remaining();
+        let Link::Up(session) = &mut self.link else { return 0 };
+        let Some(mut ranges) = session.reading.take() else { return 0 };
+        session.owed &= remaining > 0;
+        session.regions_in_turn += 1;
+        ranges.retain(|(_, range)| !range.is_empty());
+        self.frame_sent(now, None, bytes, ranges)
+    }
+
+    /// The regions of the last [`Send::Regions`] could not be read: they are dirty again.
+    pub fn regions_failed(&mut self) {
+        let Link::Up(session) = &mut self.link else { return };
+        let ranges = session.reading.take().unwrap_or_default();
+        ranges.into_iter().for_each(|(volume, range)| self.mark(volume, range));
+    }
+
+    /// A keep-alive was sent.
+    pub fn keepalive_sent(&mut self, now: Now) {
+        if let Link::Up(session) = &mut self.link {
+            session.keepalive_sent(now);
+        }
+    }
+
+    /// Regions still to come after the batch that is being read: `remaining` of its last region.
+    #[must_use]
+    pub fn region_remaining(&self) -> u64 {
+        self.dirty.region_count()
+    }
+
+    /// Position of the last entry sent in this session: the position of regions sent now.
+    #[must_use]
+    pub fn sent(&self) -> Position {
+        match &self.link {
+            Link::Up(session) => session.sent,
+            Link::Down(_) => self.durable,
+        }
+    }
+
+    /// Everything up to this is durable at the secondary, or covered by a saved map: the journal may free it. Never
+    /// goes back.
+    pub fn cursor(&mut self) -> Position {
+        self.cursor = self.cursor.max(self.saves.cursor(self.durable));
+        self.cursor
+    }
+
+    /// The first position whose entry must be marked when the journal is full.
+    #[must_use]
+    pub fn uncovered_from(&self) -> Position {
+        self.durable.next().max(self.journal.first)
+    }
+
+    /// Regions that are dirty and not in flight.
+    #[must_use]
+    pub fn dirty(&self) -> &DirtyMap {
+        &self.dirty
+    }
+
+    /// Moves whenever what should be saved has changed.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.saves.generation()
+    }
+
+    /// Whether sending, or the cursor, waits for the current state to be saved.
+    #[must_use]
+    pub fn save_is_urgent(&self) -> bool {
+        let cut =
+            matches!(&self.link, Link::Up(Session { cut: Some(generation), .. }) if !self.saves.is_saved(*generation));
+        cut || self.saves.is_urgent()
+    }
+
+    /// What must be saved durably now. Take one at a time: take, save, [`Self::snapshot_saved`].
+    pub fn snapshot(&mut self) -> Snapshot {
+        let mut dirty = self.dirty.clone();
+        self.unconfirmed_regions().into_iter().for_each(|(volume, range)| {
+            let _ = dirty.mark(volume, range);
+        });
+        Snapshot { generation: self.saves.snapshot(), dirty, covered: self.covered }
+    }
+
+    /// What it does.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        match &self.link {
+            Link::Down(_) if self.mapping => Mode::Mapping,
+            Link::Down(_) => Mode::Disconnected,
+            Link::Up(session) if session.is_resync() || !self.dirty.is_empty() => Mode::Resync,
+            Link::Up(_) => Mode::Ordered,
+        }
+    }
+
+    /// What it looks like at `now`.
+    pub fn status(&mut self, now: Now) -> PrimaryStatus {
+        let in_flight_dirty: u64 = self.unconfirmed_regions().iter().map(|(_, range)| range.len).sum();
+        let in_flight_bytes = match &self.link {
+            Link::Up(session) => session.flight.bytes(),
+            Link::Down(_) => 0,
+        };
+        PrimaryStatus {
+            mode: self.mode(),
+            connected: matches!(&self.link, Link::Up(_)),
+            peer_data: self.peer_data,
+            journal_end: self.journal.next.previous(),
+            journal_seq: self.journal.last_seq,
+            sent: self.sent(),
+            durable: self.durable,
+            applied: self.applied,
+            in_flight_bytes,
+            dirty_bytes: self.dirty.bytes() + in_flight_dirty,
+            lag_entries: self.journal.next.0 - 1 - self.applied.0.min(self.journal.next.0 - 1),
+            lag: self.lag.age(self.applied, self.journal.next, now),
+            counters: self.counters,
+        }
+    }
+}
+
+// How it decides.
+impl Primary {
+    fn resume(&self, welcome: &Welcome) -> Resume {
+        let held = Position(welcome.durable);
+        if welcome.data == DataState::Blank || welcome.stream == 0 {
+            return self.resume_blank();
+        }
+        if welcome.stream != self.config.stream.0 {
+            return Resume::Full(FullReason::OtherStream);
+        }
+        if held >= self.journal.next {
+            return Resume::Full(FullReason::Ahead);
+        }
+        if held < self.durable {
+            return Resume::Full(FullReason::LostAcknowledged);
+        }
+        match self.covered {
+            Some(covered) if (covered.from..=covered.through).contains(&held) => {
+                Resume::Covered { from: covered.through.next() }
+            }
+            _ if held.next() >= self.journal.first => Resume::Continue { from: held.next() },
+            _ => Resume::Full(FullReason::Behind),
+        }
+    }
+
+    /// A blank secondary whose content is vouched for can take the stream from its very first entry.
+    fn resume_blank(&self) -> Resume {
+        let whole = self.journal.first == Position(1) && self.covered.is_none() && self.durable == Position(0);
+        if self.config.assume_identical && whole {
+            Resume::Continue { from: Position(1) }
+        } else {
+            Resume::Full(FullReason::Blank)
+        }
+    }
+
+    fn begin_full(&mut self) {
+        self.counters.full_syncs += 1;
+        self.mark_all();
+        self.durable = Position(0);
+        self.covered = None;
+        self.cover_through_end();
+    }
+
+    /// The map stands for everything up to the end of the journal, once it is saved.
+    fn cover_through_end(&mut self) {
+        let through = self.journal.next.previous();
+        let earlier = self.covered.filter(|covered| self.durable <= covered.through);
+        let from = earlier.map_or(self.durable, |covered| covered.from);
+        self.covered = Some(Covered { from, through, last_seq: self.journal.last_seq });
+        self.saves.covered(through);
+    }
+
+    fn end_session(&mut self) {
+        let regions = self.unconfirmed_regions();
+        regions.into_iter().for_each(|(volume, range)| self.mark(volume, range));
+        self.link = Link::Down(Retry { at: Now::ZERO, connecting: false });
+    }
+
+    /// Regions that left the map and are not known to be durable at the secondary.
+    fn unconfirmed_regions(&self) -> Vec<(VolumeIndex, ByteRange)> {
+        match &self.link {
+            Link::Up(session) => session.flight.regions().chain(session.reading.iter().flatten().copied()).collect(),
+            Link::Down(_) => Vec::new(),
+        }
+    }
+
+    fn mark_entry(&mut self, header: &EntryHeader) {
+        let Entry::Record(record) = &header.entry else { return };
+        let all = record.range.is_empty() && matches!(record.op, Op::Opaque | Op::Zone);
+        let range = if all { ByteRange::new(0, u64::MAX) } else { record.range };
+        if record.op.changes_range() {
+            self.mark(record.volume, range);
+        }
+    }
+
+    fn sent_hole(&mut self, header: &EntryHeader) {
+        self.mark_entry(header);
+        self.saves.hole(header.position);
+        if let Link::Up(session) = &mut self.link {
+            session.owed = true;
+        }
+    }
+
+    fn next_frame(&mut self, now: Now) -> Send {
+        let Link::Up(session) = &mut self.link else { return Send::Nothing };
+        if let Some(generation) = session.cut {
+            match self.covered.filter(|_| self.saves.is_saved(generation)) {
+                None => return session.keepalive(now, self.config.keepalive),
+                Some(covered) if covered.last_seq > Seq(0) => return Send::Cut(session.cut_header(&covered)),
+                // Nothing was ever completed: a secondary that holds nothing is already there.
+                Some(_) => session.cut = None,
+            }
+        }
+        let keepalive = session.keepalive(now, self.config.keepalive);
+        let space = session.space();
+        if space == 0 {
+            return keepalive;
+        }
+        let entries = session.sent.next() < self.journal.next;
+        let regions = session.reading.is_none() && (session.owed || !self.dirty.is_empty());
+        if regions && (!entries || session.regions_in_turn < self.config.regions_per_batch) {
+            return self.take_regions(space);
+        }
+        if entries {
+            let max_bytes = space.min(u64::from(self.config.max_batch_bytes)) as u32;
+            return Send::Entries { from: session.sent.next(), max_bytes };
+        }
+        keepalive
+    }
+
+    /// Takes dirty regions out of the map, so that marks that come while they are read stay.
+    fn take_regions(&mut self, space: u64) -> Send {
+        let mut budget = space.min(u64::from(self.config.max_region_read_bytes));
+        let mut ranges = Vec::new();
+        while budget > 0 && ranges.len() < MAX_REGIONS_PER_BATCH {
+            let start = (VolumeIndex(0), 0);
+            let run = self.dirty.next_run(self.sweep, budget).or_else(|| self.dirty.next_run(start, budget));
+            let Some((volume, range)) = run else { break };
+            let _ = self.dirty.unmark(volume, range);
+            self.sweep = (volume, range.end());
+            budget = budget.saturating_sub(range.len);
+            ranges.push((volume, range));
+        }
+        if ranges.is_empty() {
+            ranges.push((VolumeIndex(0), ByteRange::new(0, 0)));
+        }
+        if let Link::Up(session) = &mut self.link {
+            session.reading = Some(ranges.clone());
+        }
+        Send::Regions(ranges)
+    }
+
+    fn frame_sent(
+        &mut self,
+        now: Now,
+        entries: Option<Tip>,
+        bytes: u64,
+        regions: Vec<(VolumeIndex, ByteRange)>,
+    ) -> u64 {
+        let Link::Up(session) = &mut self.link else { return 0 };
+        self.counters.bytes_sent += bytes;
+        session.frame_sent(now, entries, bytes, regions)
+    }
+}
+
+/// What is held of the stream after a journalled entry.
+fn tip_of(header: &EntryHeader) -> Option<Tip> {
+    last_seq_of(header).map(|seq| Tip { position: header.position, seq })
+}
+
+/// The last completion that an entry stands for.
+fn last_seq_of(header: &EntryHeader) -> Option<Seq> {
+    match &header.entry {
+        Entry::Record(record) => Some(record.seq),
+        Entry::Gap(gap) => Some(gap.last),
+        Entry::Region(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
