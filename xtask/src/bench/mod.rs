@@ -1,9 +1,36 @@
-use anyhow::{Result, bail};
-#[derive(Debug, clap::Subcommand)]
+//! Measurements: always beside a baseline of the same minute, as the machine is shared.
+
+mod capture;
+mod cpu;
+mod replicate;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
-    Capture,
-    Replicate,
+    /// What observing costs the application: fio on a device in memory, bare and under each kind of capture
+    Capture {
+        /// Interleaved rounds; more of them give a better median
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds of each run
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+    },
+    /// Throughput end to end beside `dd | socat | dd`, and memory of both processes
+    Replicate {
+        /// MiB written in each run
+        #[arg(long, default_value_t = 768)]
+        mebibytes: u64,
+    },
 }
-pub(crate) fn run(_what: Bench) -> Result<()> {
-    bail!("later")
+
+/// The task.
+pub(crate) fn run(what: Bench) -> Result<()> {
+    match what {
+        Bench::Capture { rounds, seconds } => capture::run(rounds, seconds),
+        Bench::Replicate { mebibytes } => replicate::run(mebibytes),
+    }
 }

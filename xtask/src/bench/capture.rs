@@ -1,0 +1,284 @@
+//! `bench capture`: rounds of fio on a loop device in memory, bare and observed in each way, interleaved.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use comfy_table::{Table, presets};
+use serde_json::Value;
+
+use crate::bench::cpu;
+use crate::rig::{self, LoopDevice, Node};
+use crate::{interrupt, process, workspace};
+
+const DISK_BYTES: u64 = 1 << 30;
+/// An observer gets this long to load and attach.
+const ATTACH: Duration = Duration::from_millis(1500);
+/// And this long to end and to say what it saw.
+const END: Duration = Duration::from_secs(20);
+
+/// How the device is observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Observer {
+    Bare,
+    Payload,
+    Addresses,
+    Blktrace,
+    Journal,
+}
+
+impl Observer {
+    const ALL: [Self; 5] = [Self::Bare, Self::Payload, Self::Addresses, Self::Blktrace, Self::Journal];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Payload => "payload, journal off",
+            Self::Addresses => "addresses only",
+            Self::Blktrace => "blktrace",
+            Self::Journal => "payload, journal on",
+        }
+    }
+
+    /// The program that observes; none for the baseline.
+    fn command(self, binary: &Path, device: &Path, folder: &Path) -> Option<Command> {
+        let mode = match self {
+            Self::Bare => return None,
+            Self::Blktrace => {
+                let mut command = Command::new("blktrace");
+                command.args(["-o", "trace", "-D"]).arg(folder).arg("-d").arg(device);
+                return Some(command);
+            }
+            Self::Payload => "payload",
+            Self::Addresses => "addresses",
+            Self::Journal => "journal",
+        };
+        let mut command = Command::new(binary);
+        command.arg("capture-bench").arg(device).args(["--mode", mode]).env("BLKECHO_RUN_DIR", folder);
+        command.current_dir(folder);
+        Some(command)
+    }
+}
+
+/// A load that is measured.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    name: &'static str,
+    arguments: [&'static str; 3],
+    /// What the full payload capture is to keep of bare.
+    goal: f64,
+}
+
+const LOADS: [Load; 2] = [
+    Load { name: "4 KiB random", arguments: ["--rw=randwrite", "--bs=4k", "--iodepth=32"], goal: 0.88 },
+    Load { name: "128 KiB sequential", arguments: ["--rw=write", "--bs=128k", "--iodepth=32"], goal: 0.93 },
+];
+
+/// One run of a load under an observer.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Sample {
+    iops: f64,
+    /// Busy time of the whole machine per command, in microseconds.
+    cpu_micros: f64,
+    /// Events lost, as the observer says.
+    lost: u64,
+}
+
+/// Samples of one observer, one per round.
+struct Series {
+    observer: Observer,
+    samples: Vec<Sample>,
+}
+
+/// The task.
+pub(crate) fn run(rounds: usize, seconds: u64) -> Result<()> {
+    rig::require_capture()?;
+    let binary = workspace::release_binary()?;
+    let scratch = rig::scratch()?;
+    let device = LoopDevice::create(&rig::memory_folder()?, "bench", DISK_BYTES)?;
+    let bench = Bench { binary, device, folder: scratch.path().to_owned(), seconds };
+    // Every page of the backing file exists before anything is measured.
+    bench.fio(&["--rw=write", "--bs=1m", "--iodepth=4"], Some(DISK_BYTES))?;
+    for load in LOADS {
+        let series = bench.measure(load, rounds)?;
+        println!("\n{} ({rounds} rounds of {seconds} s, depth 32)\n{}", load.name, table(&series, load));
+    }
+    Ok(())
+}
+
+struct Bench {
+    binary: PathBuf,
+    device: LoopDevice,
+    folder: PathBuf,
+    seconds: u64,
+}
+
+impl Bench {
+    fn measure(&self, load: Load, rounds: usize) -> Result<Vec<Series>> {
+        let mut series: Vec<Series> =
+            Observer::ALL.into_iter().map(|observer| Series { observer, samples: Vec::new() }).collect();
+        for round in 0..rounds {
+            for one in 0..series.len() {
+                // Another one begins each round, so that none is always the first after a pause.
+                let index = (one + round) % series.len();
+                let sample = self.sample(series[index].observer, load)?;
+                println!("round {} {:22} {:9.0} IOPS", round + 1, series[index].observer.name(), sample.iops);
+                series[index].samples.push(sample);
+            }
+        }
+        Ok(series)
+    }
+
+    fn sample(&self, observer: Observer, load: Load) -> Result<Sample> {
+        interrupt::check()?;
+        let log = self.folder.join("observer.log");
+        std::fs::write(&log, "")?;
+        let command = observer.command(&self.binary, self.device.path(), &self.folder);
+        let mut node = command.map(|mut command| Node::spawn(&mut command, &log)).transpose()?;
+        if let Some(node) = &mut node {
+            interrupt::sleep(ATTACH)?;
+            let ended = node.ended()?;
+            anyhow::ensure!(ended.is_none(), "{} ended at once: {}", observer.name(), std::fs::read_to_string(&log)?);
+        }
+        let before = cpu::busy_seconds()?;
+        let (iops, commands) = self.fio(&load.arguments, None)?;
+        let cpu_micros = (cpu::busy_seconds()? - before) * 1e6 / commands.max(1.0);
+        let lost = node.map(|node| end(node, &log)).transpose()?.unwrap_or(0);
+        Ok(Sample { iops, cpu_micros, lost })
+    }
+
+    /// IOPS and number of commands.
+    fn fio(&self, arguments: &[&str], once_over: Option<u64>) -> Result<(f64, f64)> {
+        let mut command = Command::new("fio");
+        command.args(["--name=bench", "--ioengine=libaio", "--direct=1", "--output-format=json", "--norandommap"]);
+        command.arg(format!("--filename={}", self.device.path().display())).args(arguments);
+        command.arg(format!("--size={DISK_BYTES}"));
+        match once_over {
+            Some(bytes) => command.arg(format!("--io_size={bytes}")),
+            None => command.args(["--time_based", &format!("--runtime={}", self.seconds)]),
+        };
+        parse_fio(&process::output(&mut command)?)
+    }
+}
+
+/// Ends an observer; returns what it lost if it says so.
+fn end(node: Node, log: &Path) -> Result<u64> {
+    node.interrupt(END)?.with_context(|| format!("the observer did not end within {} s", END.as_secs()))?;
+    let text = std::fs::read_to_string(log)?;
+    let last = text.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(last.and_then(|report| report["lost"].as_u64()).unwrap_or(0))
+}
+
+fn parse_fio(text: &str) -> Result<(f64, f64)> {
+    // Warnings may stand before the document.
+    let start = text.find('{').context("fio printed no JSON")?;
+    let report: Value = serde_json::from_str(&text[start..]).context("fio's JSON does not parse")?;
+    let write = &report["jobs"][0]["write"];
+    let number = |key: &str| write[key].as_f64().with_context(|| format!("fio tells no write.{key}"));
+    Ok((number("iops")?, number("total_ios")?))
+}
+
+/// The median of ratios to the bare run of the same round, their extremes, and time per command.
+struct Summary {
+    median: f64,
+    lowest: f64,
+    highest: f64,
+    iops: f64,
+    cpu_micros: f64,
+    lost: u64,
+}
+
+fn summarise(series: &Series, bare: &Series) -> Summary {
+    let ratios = series.samples.iter().zip(&bare.samples).map(|(sample, bare)| sample.iops / bare.iops);
+    let ratios = sorted(ratios);
+    Summary {
+        median: median(&ratios),
+        lowest: ratios.first().copied().unwrap_or(0.0),
+        highest: ratios.last().copied().unwrap_or(0.0),
+        iops: median(&sorted(series.samples.iter().map(|sample| sample.iops))),
+        cpu_micros: median(&sorted(series.samples.iter().map(|sample| sample.cpu_micros))),
+        lost: series.samples.iter().map(|sample| sample.lost).sum(),
+    }
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    match sorted {
+        [] => 0.0,
+        _ if sorted.len() % 2 == 1 => sorted[middle],
+        _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
+    }
+}
+
+fn table(series: &[Series], load: Load) -> Table {
+    let bare = &series[0];
+    let bare_cpu = summarise(bare, bare).cpu_micros;
+    let mut table = Table::new();
+    let header = ["observed by", "IOPS", "of bare", "lowest", "highest", "CPU µs/command", "added", "lost", "goal"];
+    table.load_style(presets::NOTHING).set_header(header);
+    for one in series {
+        let Summary { median, lowest, highest, iops, cpu_micros, lost } = summarise(one, bare);
+        let goal = Goal(one.observer, load.goal).to_string();
+        table.add_row([
+            one.observer.name().to_owned(),
+            format!("{iops:.0}"),
+            format!("{median:.3}"),
+            format!("{lowest:.3}"),
+            format!("{highest:.3}"),
+            format!("{cpu_micros:.2}"),
+            format!("{:+.2}", cpu_micros - bare_cpu),
+            lost.to_string(),
+            goal,
+        ]);
+    }
+    table
+}
+
+/// What an observer is to reach.
+struct Goal(Observer, f64);
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Observer::Payload => write!(f, ">= {:.2}, lost 0", self.1),
+            Observer::Addresses => f.write_str(">= blktrace"),
+            Observer::Bare | Observer::Blktrace | Observer::Journal => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!((median(&[]), median(&[3.0]), median(&[1.0, 3.0]), median(&[1.0, 2.0, 9.0])), (0.0, 3.0, 2.0, 2.0));
+    }
+
+    #[test]
+    fn ratios_are_within_a_round() {
+        let of = |observer, iops: [f64; 3]| Series {
+            observer,
+            samples: iops.into_iter().map(|iops| Sample { iops, cpu_micros: 1.0, lost: 1 }).collect(),
+        };
+        let bare = of(Observer::Bare, [100.0, 200.0, 400.0]);
+        let summary = summarise(&of(Observer::Payload, [90.0, 100.0, 360.0]), &bare);
+        assert_eq!((summary.median, summary.lowest, summary.highest, summary.lost), (0.9, 0.5, 0.9, 3));
+    }
+
+    #[test]
+    fn fio_with_a_warning_in_front() {
+        let text = "note: x\n{\"jobs\": [{\"write\": {\"iops\": 12.5, \"total_ios\": 50}}]}";
+        assert_eq!(parse_fio(text).expect("parses"), (12.5, 50.0));
+        assert!(parse_fio("nothing").is_err());
+    }
+}
