@@ -102,6 +102,9 @@ impl Status {
     /// Success.
     pub const OK: Self = Self(0);
 
+    /// Nobody saw how the command ended: blkecho's own, never the kernel's.
+    pub const UNKNOWN: Self = Self(255);
+
     /// Whether the command did what it says.
     #[must_use]
     pub const fn is_ok(self) -> bool {
@@ -125,6 +128,7 @@ impl Status {
             10 => "IOERR",
             11 => "DM_REQUEUE",
             12 => "AGAIN",
+            255 => "UNKNOWN",
             _ => "UNNAMED",
         }
     }

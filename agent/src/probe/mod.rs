@@ -14,6 +14,7 @@ mod pins;
 pub mod shared;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::programs::RawTracePoint;
@@ -27,10 +28,13 @@ use self::shared::{Plain, SharedArray};
 /// The probe's object, built by this package's build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probe"));
 
-/// Programs of request-based devices, and their tracepoints. They also learn where pages lie, so they run always.
+/// Programs of request-based devices; each is named after its tracepoint. They also learn where pages lie, so they run
+/// always. Completions first: a command seen at issue must not complete unseen.
 const REQUEST_PROGRAMS: [&str; 3] = ["block_rq_complete", "block_rq_requeue", "block_rq_issue"];
 /// Programs of bio-based devices.
 const BIO_PROGRAMS: [&str; 2] = ["block_bio_complete", "block_bio_queue"];
+/// Programs that see commands come.
+const ISSUE_PROGRAMS: [&str; 2] = ["block_rq_issue", "block_bio_queue"];
 /// Maps that outlive the agent.
 const PINNED_MAPS: [&str; 7] = ["RING", "ORDER", "COUNTERS", "DIRTY", "WHOLE", "KNOWN", "IN_FLIGHT"];
 
@@ -93,6 +97,9 @@ pub struct Probe {
     pub words_per_slot: u32,
 }
 
+/// Index of `last_object` among the 64-bit words of `Order`.
+const ORDER_LAST_OBJECT: usize = 12;
+
 impl Probe {
     /// Loads, attaches and pins a new probe for `spec` under `pin_dir`.
     ///
@@ -147,15 +154,15 @@ impl Probe {
         let mut known: HashMap<_, u64, u32> = HashMap::try_from(Map::HashMap(map)).map_err(refused)?;
         let keys: Vec<u64> = known.keys().filter_map(Result::ok).collect();
         keys.iter().for_each(|key| drop(known.remove(key)));
+        self.order.word(0, ORDER_LAST_OBJECT).store(0, Ordering::Release);
         Ok(())
     }
 
-    /// How often a program could not run because it was running on that CPU already: commands it did not see.
-    ///
-    /// # Errors
-    /// When the kernel does not tell.
-    pub fn recursion_misses(&self) -> Result<u64, ProbeError> {
-        self.pins.recursion_misses()
+    /// How often an issue on any disk of the host came while its program ran on that CPU, and was skipped. On an observed
+    /// disk the completion then counts as untracked, and its range is read back.
+    #[must_use]
+    pub fn unseen_issues(&self) -> u64 {
+        self.pins.recursion_misses(&ISSUE_PROGRAMS)
     }
 
     /// Sum of the counters over all CPUs.
@@ -260,7 +267,7 @@ fn add(a: CpuCounters, b: CpuCounters) -> CpuCounters {
         lost_completions: a.lost_completions + b.lost_completions,
         lost_payloads: a.lost_payloads + b.lost_payloads,
         lost_table: a.lost_table + b.lost_table,
-        lost_stale: a.lost_stale + b.lost_stale,
+        unseen: a.unseen + b.unseen,
         untracked: a.untracked + b.untracked,
         unreadable: a.unreadable + b.unreadable,
         straddling: a.straddling + b.straddling,

@@ -61,16 +61,11 @@ impl Pins {
         Ok(SharedArray::map(std::os::fd::AsFd::as_fd(map.fd()), len)?)
     }
 
-    /// Sum of `recursion_misses` over the pinned programs (`struct bpf_prog_info`; in fdinfo since 5.12).
-    pub(super) fn recursion_misses(&self) -> Result<u64, ProbeError> {
-        let entries = fs::read_dir(&self.dir).map_err(|error| self.error("reading", "", error))?;
-        let programs = entries.flatten().map(|entry| entry.path()).filter(|path| is_program(path));
-        Ok(programs.filter_map(|path| misses(&path)).sum())
+    /// Sum of `recursion_misses` over those of the pinned `programs` that exist (`struct bpf_prog_info`; in fdinfo since
+    /// 5.12).
+    pub(super) fn recursion_misses(&self, programs: &[&str]) -> u64 {
+        programs.iter().filter_map(|name| misses(&self.path(&format!("prog_{name}")))).sum()
     }
-}
-
-fn is_program(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("prog_"))
 }
 
 fn misses(pin: &Path) -> Option<u64> {

@@ -40,8 +40,7 @@ pub fn block_bio_queue(ctx: RawTracePointContext) -> i32 {
 pub fn block_bio_complete(ctx: RawTracePointContext) -> i32 {
     let bio: u64 = ctx.arg(1);
     let status: u8 = read(bio, layout!(bio_status)).unwrap_or(10);
-    let completed =
-        Completed { key: bio, status: u32::from(status), bytes: u64::MAX, first_bio: 0, request: false };
+    let completed = Completed { key: bio, status: u32::from(status), bytes: u64::MAX, first_bio: 0, request: false };
     let _ = complete::<Complete>(&completed);
     0
 }
@@ -50,11 +49,10 @@ pub fn block_bio_complete(ctx: RawTracePointContext) -> i32 {
 fn submit(bio: u64) -> Option<()> {
     let window = Window::<128>::at(bio)?;
     let bdev: u64 = window.field(layout!(bio_bdev));
-    let first_volume = first_volume(bdev, || read::<u64>(bdev, layout!(bdev_disk)));
+    let first_volume = first_volume(bdev, order()?, || read::<u64>(bdev, layout!(bdev_disk)));
     if first_volume == 0 || !bio_based(first_volume - 1)? {
         return None;
     }
-    order()?;
     begin::<Submit>(&Issued {
         key: bio,
         cmd_flags: window.field(layout!(bio_opf)),

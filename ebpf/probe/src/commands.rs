@@ -3,7 +3,8 @@
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use probe_types::{
-    COMM_LEN, Completion, CpuCounters, EPOCH_SLOTS, InFlight, MAX_COPIED, Order, Withdrawn, event_kind, state,
+    COMM_LEN, Completion, CpuCounters, EPOCH_SLOTS, InFlight, MAX_COPIED, Order, STATUS_UNKNOWN, Withdrawn, event_kind,
+    state,
 };
 
 use crate::disks::{Place, place};
@@ -71,7 +72,6 @@ pub fn begin<S: Scratch>(issued: &Issued) -> Option<()> {
             dirty::mark_whole(place.volume + 1, epoch);
             count(slot_of(&raw mut (*counters).lost, epoch));
         }
-        forget_stale(issued.key, order, counters);
         let depth = add(&raw mut (*order).in_flight, 1) + 1;
         let command = &mut (*S::space()?).command;
         describe(command, issued, &place, counters);
@@ -82,7 +82,7 @@ pub fn begin<S: Scratch>(issued: &Issued) -> Option<()> {
             command.state = copy_payload::<S>(issued, command.issue, straddles, order, counters);
             command.captured = if command.state == state::PAYLOAD_WHOLE { issued.bytes } else { 0 };
         }
-        if IN_FLIGHT.insert(&issued.key, &*command, 0).is_err() {
+        if !remember(issued.key, command, order, counters) {
             add(&raw mut (*order).in_flight, u64::MAX);
             count(&raw mut (*counters).lost_table);
             count(slot_of(&raw mut (*counters).lost, epoch));
@@ -185,18 +185,30 @@ fn copy_payload<S: Scratch>(
     }
 }
 
-/// A command in the table under this address never completed as far as we saw: its completion was missed.
+/// Puts the command into the table. An older one under the same address has completed unseen.
 #[inline(always)]
-fn forget_stale(key: u64, order: *mut Order, counters: *mut CpuCounters) {
+fn remember(key: u64, command: &InFlight, order: *mut Order, counters: *mut CpuCounters) -> bool {
+    const BPF_NOEXIST: u64 = 1;
+    if IN_FLIGHT.insert(&key, command, BPF_NOEXIST).is_ok() {
+        return true;
+    }
+    end_unseen(key, order, counters);
+    IN_FLIGHT.insert(&key, command, 0).is_ok()
+}
+
+/// The kernel runs no program inside itself on one CPU (`prog->active` in `__bpf_trace_run`, since 6.1), so an interrupt
+/// may complete a command unseen. Its request is in use again, so it has ended; how, nobody knows. The agent is told,
+/// and reads the range back.
+#[inline(always)]
+fn end_unseen(key: u64, order: *mut Order, counters: *mut CpuCounters) {
     // SAFETY: map values.
     unsafe {
-        let Some(old) = IN_FLIGHT.get_ptr(key) else { return };
-        let epoch = (*old).epoch;
+        let Some(old) = IN_FLIGHT.get_ptr_mut(key) else { return };
         if (*old).state & state::SELFTEST == 0 {
+            count(&raw mut (*counters).unseen);
+            tell(old, STATUS_UNKNOWN, (*old).remaining, true, order, counters);
             add(&raw mut (*order).in_flight, u64::MAX);
-            count(&raw mut (*counters).lost_stale);
-            count(slot_of(&raw mut (*counters).lost, epoch));
-            count(slot_of(&raw mut (*counters).ended, epoch));
+            count(slot_of(&raw mut (*counters).ended, (*old).epoch));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which volume a command is for.
 
-use probe_types::{CpuCounters, MAX_VOLUMES, Volume};
+use probe_types::{CpuCounters, MAX_VOLUMES, Order, Volume};
 
 use crate::kernel::read;
 use crate::layout;
@@ -10,7 +10,27 @@ use crate::maps::{DISKS, KNOWN, VOLUMES, count};
 ///
 /// `object` is looked up first; only an unknown one is resolved, from `disk`, and then remembered.
 #[inline(always)]
-pub fn first_volume(object: u64, disk: impl FnOnce() -> Option<u64>) -> u32 {
+pub fn first_volume(object: u64, order: *mut Order, disk: impl FnOnce() -> Option<u64>) -> u32 {
+    // SAFETY: a map value. The volume is written before the object, and both change only together with the table.
+    unsafe {
+        if core::ptr::read_volatile(&raw const (*order).last_object) == object {
+            return core::ptr::read_volatile(&raw const (*order).last_volume) as u32;
+        }
+    }
+    let found = look_up(object, disk);
+    // With several observed disks the pair could be torn between two of them, so it is only kept while there is one.
+    if found != 0 && layout!(volumes) == 1 {
+        // SAFETY: as above.
+        unsafe {
+            core::ptr::write_volatile(&raw mut (*order).last_volume, u64::from(found));
+            core::ptr::write_volatile(&raw mut (*order).last_object, object);
+        }
+    }
+    found
+}
+
+#[inline(always)]
+fn look_up(object: u64, disk: impl FnOnce() -> Option<u64>) -> u32 {
     // SAFETY: the value is copied at once; entries are never removed while programs run.
     if let Some(known) = unsafe { KNOWN.get(object) } {
         return *known;

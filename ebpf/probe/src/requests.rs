@@ -44,13 +44,11 @@ pub fn block_rq_requeue(ctx: RawTracePointContext) -> i32 {
 /// `TP(struct request *rq, blk_status_t error, unsigned int nr_bytes)`; an errno before 5.18.
 #[raw_tracepoint(tracepoint = "block_rq_complete")]
 pub fn block_rq_complete(ctx: RawTracePointContext) -> i32 {
-    let status = status(ctx.arg(1));
-    let bytes: u32 = ctx.arg(2);
-    let rq: u64 = ctx.arg(0);
-    let completed =
-        Completed { key: rq, status, bytes: u64::from(bytes), first_bio: selftest_bio(rq), request: true };
+    let (rq, status, bytes): (u64, u32, u32) = (ctx.arg(0), status(ctx.arg(1)), ctx.arg(2));
+    let bytes = u64::from(bytes);
+    let completed = Completed { key: rq, status, bytes, first_bio: selftest_bio(rq), request: true };
     if complete::<Complete>(&completed).is_none() {
-        let _ = completed_unseen(rq, status, u64::from(bytes));
+        let _ = completed_unseen(rq, status, bytes);
     }
     0
 }
@@ -86,14 +84,14 @@ fn issue(rq: u64) -> Option<()> {
     if unsafe { core::ptr::read_volatile(&raw const (*order).anchor_page) } == 0 {
         let _ = learn_anchor(head.field(layout!(rq_mq_hctx)), order);
     }
-    begin::<Issue>(&issued(rq, &head)?)
+    begin::<Issue>(&issued(rq, &head, order)?)
 }
 
 /// What the request says of itself, if its disk is observed.
 #[inline(always)]
-fn issued(rq: u64, head: &Window<64>) -> Option<Issued> {
+fn issued(rq: u64, head: &Window<64>, order: *mut Order) -> Option<Issued> {
     let queue: u64 = head.field(layout!(rq_q));
-    let first_volume = first_volume(queue, || read::<u64>(queue, layout!(queue_disk)));
+    let first_volume = first_volume(queue, order, || read::<u64>(queue, layout!(queue_disk)));
     if first_volume == 0 {
         return None;
     }
@@ -114,7 +112,7 @@ fn completed_unseen(rq: u64, status: u32, bytes: u64) -> Option<()> {
         return None;
     }
     let head = Window::<64>::at(rq)?;
-    untracked(&issued(rq, &head)?, status, bytes)
+    untracked(&issued(rq, &head, order()?)?, status, bytes)
 }
 
 /// Finds one pair of page and address. The requests of a hardware queue are preallocated in pages that hang on

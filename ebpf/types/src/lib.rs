@@ -13,6 +13,8 @@ pub const MAX_VOLUMES: u32 = 16;
 pub const EPOCH_SLOTS: u32 = 3;
 /// Words of a dirty map that one command may set one by one; a longer one marks its whole volume.
 pub const MAX_WORDS_PER_COMMAND: u32 = 4096;
+/// [`Completion::status`] of a command that ended unseen.
+pub const STATUS_UNKNOWN: u32 = 255;
 /// Largest payload that is copied, in bytes; a longer one is carried as an address only.
 pub const MAX_COPIED: u32 = 16 << 20;
 
@@ -112,7 +114,7 @@ pub struct InFlight {
 pub struct Completion {
     /// [`event_kind::COMPLETION`].
     pub kind: u32,
-    /// `blk_status_t`; 0 is success.
+    /// `blk_status_t`; 0 is success. [`STATUS_UNKNOWN`] where nobody saw it.
     pub status: u32,
     /// Place in the order of completion, from 1; 0 for the self-test's reads.
     pub seq: u64,
@@ -162,8 +164,12 @@ pub struct Order {
     pub anchor_page: u64,
     /// ... the kernel address of that page's first byte.
     pub anchor_va: u64,
+    /// The queue or bdev seen last of an observed disk, so that most commands need no look into a table.
+    pub last_object: u64,
+    /// First volume of that disk, plus one.
+    pub last_volume: u64,
     /// Keeps the size at two cache lines.
-    pub pad2: [u64; 4],
+    pub pad2: [u64; 2],
 }
 
 /// What one CPU counted. Only ever grows, by atomic addition.
@@ -186,8 +192,8 @@ pub struct CpuCounters {
     pub lost_payloads: u64,
     /// Commands without room in the in-flight table.
     pub lost_table: u64,
-    /// Commands whose completion was never seen.
-    pub lost_stale: u64,
+    /// Commands that ended unseen: their request was issued again.
+    pub unseen: u64,
     /// Completions of changes whose issue was not seen.
     pub untracked: u64,
     /// Payloads whose pages could not be read.

@@ -1,0 +1,143 @@
+//! Reading regions of the observed volumes back, to be inserted into the stream.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use formats::entry::PayloadInfo;
+use formats::{ByteRange, VolumeIndex};
+
+/// Alignment that O_DIRECT may ask for, in bytes: the largest logical block size in use.
+const ALIGN: usize = 4096;
+
+/// One volume, open for reading only.
+#[derive(Debug)]
+pub struct VolumeReader {
+    path: PathBuf,
+    file: File,
+    direct: bool,
+}
+
+/// A read of the observed device failed.
+#[derive(Debug, thiserror::Error)]
+#[error("reading {range} of {path}: {source}")]
+pub struct RegionError {
+    /// The device.
+    pub path: PathBuf,
+    /// Where.
+    pub range: ByteRange,
+    /// The system's answer.
+    #[source]
+    pub source: io::Error,
+}
+
+impl VolumeReader {
+    /// Opens `path`, past the page cache where that is possible.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let direct = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path);
+        let (file, direct) = match direct {
+            Ok(file) => (file, true),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => (File::open(path)?, false),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { path: path.to_owned(), file, direct })
+    }
+
+    /// The bytes of `range`.
+    ///
+    /// # Errors
+    /// Names the device and the range.
+    pub fn read(&self, range: ByteRange) -> Result<AlignedBytes, RegionError> {
+        let mut bytes = AlignedBytes::new(range.len as usize);
+        let result = self.file.read_exact_at(bytes.as_mut(), range.offset);
+        result.map_err(|source| RegionError { path: self.path.clone(), range, source })?;
+        Ok(bytes)
+    }
+
+    /// Whether it reads past the page cache.
+    #[must_use]
+    pub const fn is_direct(&self) -> bool {
+        self.direct
+    }
+}
+
+/// Bytes whose address O_DIRECT accepts.
+#[derive(Debug)]
+pub struct AlignedBytes {
+    memory: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl AlignedBytes {
+    fn new(len: usize) -> Self {
+        let memory = vec![0; len + ALIGN];
+        let start = memory.as_ptr().align_offset(ALIGN);
+        Self { memory, start, len }
+    }
+
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.len]
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.len]
+    }
+
+    /// What an entry says of them: zeros are only said.
+    #[must_use]
+    pub fn payload(&self) -> PayloadInfo {
+        if self.as_slice().chunks(64).all(|chunk| chunk.iter().fold(0, |or, byte| or | byte) == 0) {
+            PayloadInfo::ZERO
+        } else {
+            PayloadInfo::data(self.as_slice())
+        }
+    }
+}
+
+/// The readers of a group's volumes, by index.
+#[derive(Debug, Default)]
+pub struct Volumes(pub Vec<VolumeReader>);
+
+impl Volumes {
+    /// The bytes of `range` of volume `index`.
+    ///
+    /// # Errors
+    /// As [`VolumeReader::read`]; an index beyond the group is the system's "no such device".
+    pub fn read(&self, index: VolumeIndex, range: ByteRange) -> Result<AlignedBytes, RegionError> {
+        let Some(volume) = self.0.get(usize::from(index.0)) else {
+            let source = io::Error::from_raw_os_error(libc::ENODEV);
+            return Err(RegionError { path: PathBuf::from(format!("volume {index}")), range, source });
+        };
+        volume.read(range)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use formats::PayloadEncoding;
+
+    #[test]
+    fn reads_a_range_and_tells_zeros() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("image");
+        let mut content = vec![0u8; 16384];
+        content[8192..12288].fill(7);
+        std::fs::write(&path, &content).expect("image");
+        let volumes = Volumes(vec![VolumeReader::open(&path).expect("open")]);
+        let data = volumes.read(VolumeIndex(0), ByteRange::new(8192, 4096)).expect("read");
+        assert_eq!((data.as_slice(), data.payload().encoding), (&content[8192..12288], PayloadEncoding::Data));
+        let zero = volumes.read(VolumeIndex(0), ByteRange::new(0, 8192)).expect("read");
+        assert_eq!(zero.payload(), PayloadInfo::ZERO);
+        assert!(volumes.read(VolumeIndex(0), ByteRange::new(16384, 4096)).is_err());
+        assert!(volumes.read(VolumeIndex(1), ByteRange::new(0, 4096)).is_err());
+    }
+}
