@@ -318,7 +318,9 @@ impl Scheduler {
         let Some(pieces) = self.volumes.get_mut(&volume) else { return };
         let owned = pieces.range(range.offset..range.end()).filter(|(_, piece)| piece.owner == index);
         let owned: Vec<u64> = owned.map(|(start, _)| *start).collect();
-        owned.iter().for_each(|start| drop(pieces.remove(start)));
+        for start in owned {
+            pieces.remove(&start);
+        }
     }
 
     fn slot(&self, index: u64) -> Option<&Slot> {

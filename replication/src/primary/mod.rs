@@ -34,6 +34,7 @@ mod saves;
 mod session;
 mod status;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -134,7 +135,7 @@ struct Retry {
 #[derive(Clone, Debug)]
 enum Link {
     Down(Retry),
-    Up(Session),
+    Up(Box<Session>),
 }
 
 /// The engine. See the module's documentation.
@@ -280,7 +281,7 @@ impl Primary {
         self.counters.sessions += 1;
         let window = self.config.window_bytes.min(welcome.window);
         let owed = cut.is_some() || welcome.data != DataState::Consistent;
-        self.link = Link::Up(Session::new(now, window, sent, cut, owed));
+        self.link = Link::Up(Box::new(Session::new(now, window, sent, cut, owed)));
         resume
     }
 

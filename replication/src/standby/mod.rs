@@ -1,1 +1,522 @@
-//! x
+//! The engine of one standby.
+//!
+//! An entry goes through five states, and each counter is at most the one before it:
+//!
+//! ```text
+//!  frame()      journaled()     durable()                   next_ready(), applied()      checkpoint_saved()
+//!  checked ───▶ journalled ───▶ durable = acknowledged ───▶ applied ───────────────────▶ flushed and trimmed
+//! ```
+//!
+//! # Contract with the driver
+//!
+//! - At start: [`Standby::recover`] with the saved state, then [`Standby::redo`] for every entry of the standby's own
+//!   journal behind the checkpoint, in order, while [`Standby::wants_frames`]; then [`Standby::redo_end`]. Hellos are
+//!   refused until all of them are applied again.
+//! - Entries that [`Standby::next_ready`] names are applied and reported with [`Standby::applied`]; when the target
+//!   fails, [`Standby::target_failed`].
+//! - A frame is checked with [`Standby::frame`], appended to the journal as a whole, reported with
+//!   [`Standby::journaled`], made durable, reported with [`Standby::durable`]. When a session ends, the driver finishes
+//!   or forgets the appends that it has begun before it calls [`Standby::disconnected`].
+//! - [`Standby::checkpoint_due`]: take [`Standby::checkpoint`], *then* flush the targets, then save the state durably,
+//!   then [`Standby::checkpoint_saved`]; the journal may be trimmed through [`Standby::trim_through`].
+//! - Payload checksums are the driver's: the engine sees headers only.
+
+mod config;
+mod hello;
+mod intake;
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use formats::entry::{Entry, EntryHeader};
+use formats::wire::{Ack, DataState, Hello, Refuse, RefuseCode, Welcome};
+use formats::{Position, Seq, StreamId};
+
+pub use config::{Accepted, LocalVolume, StandbyConfig, StandbyError, StandbyState, StreamVolume};
+
+use crate::Now;
+use crate::consistency::{Consistency, ConsistencyState, Effect};
+use crate::follow::{ProtocolError, Tip, follow, is_cut};
+use crate::scheduler::Scheduler;
+use hello::refuse;
+use intake::Intake;
+
+/// What a standby does.
+///
+/// ```text
+///   Recovering ── redo applied ──▶ Waiting ◀── hello accepted / disconnected ──▶ Connected
+///        └───────────┬───────────────┴──────────────────────┬──────────────────────┘
+///                    └────────── target failed ─────────────┴──▶ Stopped
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StandbyMode {
+    /// Entries behind the checkpoint are applied again.
+    Recovering,
+    /// No primary is connected.
+    Waiting,
+    /// A primary is connected.
+    Connected,
+    /// The target failed; nothing is applied any more. The driver must be started again.
+    Stopped,
+}
+
+/// A standby's engine at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StandbyStatus {
+    /// What it does.
+    pub mode: StandbyMode,
+    /// Why it stopped.
+    pub stopped: Option<String>,
+    /// The stream it holds; 0 for none.
+    pub stream: StreamId,
+    /// State of its content.
+    pub data: DataState,
+    /// End of what was received.
+    pub received: Tip,
+    /// End of what is durable.
+    pub durable: Tip,
+    /// End of what is applied.
+    pub applied: Tip,
+    /// Entries received and not applied.
+    pub pending: usize,
+    /// Entries being applied.
+    pub in_flight: usize,
+    /// Last index of its journal that is applied.
+    pub applied_index: u64,
+    /// Last index of its journal in the saved checkpoint.
+    pub checkpoint_index: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Session {
+    received_frame: u64,
+    durable_frame: u64,
+    applied_frame: u64,
+    /// Durable frames that are not applied, with the index of their last entry.
+    unapplied: VecDeque<(u64, u64)>,
+    last_ack: Ack,
+}
+
+/// An entry that the scheduler has and that is not known to be applied.
+#[derive(Clone, Copy, Debug)]
+struct Unapplied {
+    index: u64,
+    tip: Tip,
+    effect: Effect,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    /// More entries to redo may come.
+    Redoing,
+    /// All entries to redo are there.
+    Finishing,
+    Waiting,
+    Connected(Session),
+}
+
+/// The engine. See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Standby {
+    config: StandbyConfig,
+    stream: StreamId,
+    volumes: Vec<StreamVolume>,
+    sizes: Vec<u64>,
+    phase: Phase,
+    stopped: Option<String>,
+    intake: Intake,
+    scheduler: Scheduler,
+    admitted_tip: Tip,
+    unapplied: VecDeque<Unapplied>,
+    applied_tip: Tip,
+    /// Of everything durable.
+    durable_content: Consistency,
+    /// Of everything applied; what a checkpoint saves.
+    applied_content: Consistency,
+    /// Index of the last durable region.
+    last_region: u64,
+    checkpoint_index: u64,
+    checkpoint_at: Now,
+    /// The state must be saved before any frame is taken: it names another stream or other volumes.
+    must_save: bool,
+}
+
+impl Standby {
+    /// An engine that goes on from a saved state; [`StandbyState::blank`] for a first start. It expects the entries
+    /// behind the state next, see [`Self::redo`].
+    #[must_use]
+    pub fn recover(config: StandbyConfig, state: &StandbyState) -> Self {
+        let tip = Tip { position: state.position, seq: state.applied_seq };
+        let content = Consistency::from(state.consistency);
+        Self {
+            scheduler: Scheduler::new(config.depth, state.local_index, tip.seq),
+            config,
+            stream: state.stream,
+            volumes: state.volumes.clone(),
+            sizes: state.volumes.iter().map(|volume| volume.size).collect(),
+            phase: Phase::Redoing,
+            stopped: None,
+            intake: Intake::new(state.local_index, tip),
+            admitted_tip: tip,
+            unapplied: VecDeque::new(),
+            applied_tip: tip,
+            durable_content: content,
+            applied_content: content,
+            last_region: state.local_index,
+            checkpoint_index: state.local_index,
+            checkpoint_at: Now::ZERO,
+            must_save: false,
+        }
+    }
+
+    /// The next entry of the standby's own journal behind the saved state: it will be applied again.
+    ///
+    /// # Errors
+    /// When it does not follow the ones before it; then the journal and the state are not of one standby.
+    pub fn redo(&mut self, index: u64, header: &EntryHeader) -> Result<(), StandbyError> {
+        if !matches!(self.phase, Phase::Redoing) {
+            return Err(StandbyError::Unexpected(index));
+        }
+        let tip = follow(self.intake.tip(), header, &self.sizes);
+        let tip = tip.map_err(|source| StandbyError::Journal { index, source })?;
+        self.intake.push(0, core::slice::from_ref(header), tip);
+        self.intake.journaled(index..index + 1)?;
+        self.durable(index)
+    }
+
+    /// The journal holds no more entries.
+    pub fn redo_end(&mut self) {
+        if matches!(self.phase, Phase::Redoing) {
+            self.phase = Phase::Finishing;
+            self.finish_recovery();
+        }
+    }
+
+    /// Whether entries behind the checkpoint are still being applied again.
+    #[must_use]
+    pub fn recovering(&self) -> bool {
+        matches!(self.phase, Phase::Redoing | Phase::Finishing)
+    }
+
+    /// A primary says who it is.
+    ///
+    /// # Errors
+    /// The refusal to send before closing: no common version, unknown volume, other geometry, another primary or
+    /// another stream's entries still at work, target stopped.
+    pub fn hello(&mut self, hello: &Hello) -> Result<Accepted, Refuse> {
+        let version = hello::version(hello)?;
+        let places = hello::places(hello, &self.config.volumes)?;
+        self.check_free()?;
+        let volumes = hello::stream_volumes(hello);
+        let other = self.stream != StreamId(hello.stream);
+        if (other || volumes != self.volumes) && self.pending() > 0 {
+            return Err(refuse(RefuseCode::Busy, "entries from before are still being applied; try again"));
+        }
+        let welcome = self.welcome(version);
+        if other {
+            self.begin_stream(StreamId(hello.stream));
+        }
+        if other || volumes != self.volumes {
+            self.sizes = volumes.iter().map(|volume| volume.size).collect();
+            self.volumes = volumes;
+            self.must_save = true;
+        }
+        self.phase = Phase::Connected(Session::default());
+        let save_first = self.must_save.then(|| self.checkpoint());
+        Ok(Accepted { welcome, volumes: places, save_first })
+    }
+
+    /// The session ended. Frames that were not journalled were never received.
+    pub fn disconnected(&mut self) {
+        if matches!(self.phase, Phase::Connected(_)) {
+            self.intake.end_session();
+            self.phase = Phase::Waiting;
+        }
+    }
+
+    /// Whether more frames may be read from the link, or more entries redone.
+    #[must_use]
+    pub fn wants_frames(&self) -> bool {
+        self.stopped.is_none() && self.pending() < self.config.max_pending
+    }
+
+    /// A frame of entries came. Checks that it may follow everything before it.
+    ///
+    /// # Errors
+    /// When it may not: nothing of it is used, and the session must end.
+    pub fn frame(&mut self, number: u64, headers: &[EntryHeader]) -> Result<(), ProtocolError> {
+        let Phase::Connected(session) = &mut self.phase else {
+            return Err(ProtocolError::NoSession);
+        };
+        if self.must_save || self.stopped.is_some() {
+            return Err(ProtocolError::NoSession);
+        }
+        let expected = session.received_frame + 1;
+        if number != expected {
+            return Err(ProtocolError::Frame { expected, got: number });
+        }
+        if headers.is_empty() {
+            return Err(ProtocolError::EmptyFrame(number));
+        }
+        let mut tip = self.intake.tip();
+        for header in headers {
+            tip = follow(tip, header, &self.sizes)?;
+        }
+        session.received_frame = number;
+        self.intake.push(number, headers, tip);
+        Ok(())
+    }
+
+    /// The standby's journal took the oldest frames that were checked, whole: these are their entries' indices.
+    ///
+    /// # Errors
+    /// When the indices are not the next ones, or end within a frame.
+    pub fn journaled(&mut self, indices: Range<u64>) -> Result<(), StandbyError> {
+        self.intake.journaled(indices)
+    }
+
+    /// Everything through this index of the standby's journal is durable.
+    ///
+    /// # Errors
+    /// When it was not journalled.
+    pub fn durable(&mut self, index: u64) -> Result<(), StandbyError> {
+        let before = self.intake.durable_index();
+        let frame = self.intake.durable(index)?;
+        for index in before + 1..=self.intake.durable_index() {
+            let Some(header) = self.intake.header(index) else { break };
+            self.durable_content.entry_received(header);
+            if matches!(header.entry, Entry::Region(_)) {
+                self.last_region = index;
+            }
+        }
+        if let (Phase::Connected(session), Some(number)) = (&mut self.phase, frame) {
+            session.durable_frame = number;
+            session.unapplied.push_back((number, self.intake.durable_index()));
+        }
+        self.admit()
+    }
+
+    /// The next entry to apply, by its index in the standby's journal; none while all must wait.
+    pub fn next_ready(&mut self) -> Option<u64> {
+        if self.stopped.is_some() { None } else { self.scheduler.next_ready() }
+    }
+
+    /// The entry is applied to the target (not necessarily durably).
+    ///
+    /// # Errors
+    /// When [`Self::next_ready`] did not name it.
+    pub fn applied(&mut self, index: u64) -> Result<(), StandbyError> {
+        self.scheduler.complete(index)?;
+        self.admit()
+    }
+
+    /// The target failed: nothing more is applied, hellos are refused with this reason.
+    pub fn target_failed(&mut self, reason: &str) {
+        if self.stopped.is_none() {
+            self.stopped = Some(reason.into());
+        }
+    }
+
+    /// The acknowledgement to send, when it says anything new.
+    pub fn poll_ack(&mut self) -> Option<Ack> {
+        let data = self.data_state();
+        let (durable, applied) = (self.intake.durable_tip().position.0, self.applied_tip.position.0);
+        let Phase::Connected(session) = &mut self.phase else { return None };
+        let ack = Ack {
+            received_frame: session.received_frame,
+            durable_frame: session.durable_frame,
+            applied_frame: session.applied_frame,
+            durable,
+            applied,
+            data,
+        };
+        if ack == session.last_ack {
+            return None;
+        }
+        session.last_ack = ack;
+        Some(ack)
+    }
+
+    /// State of the content, together with what is durable in the standby's journal.
+    #[must_use]
+    pub fn data_state(&self) -> DataState {
+        let state = self.durable_content.data_state(self.applied_tip.seq);
+        let settled = self.last_region <= self.scheduler.applied_through() && !self.recovering();
+        let whole = settled && self.stopped.is_none();
+        if state == DataState::Consistent && !whole { DataState::Inconsistent } else { state }
+    }
+
+    /// Whether a checkpoint should be made now.
+    #[must_use]
+    pub fn checkpoint_due(&self, now: Now) -> bool {
+        self.poll_timeout().is_some_and(|at| now >= at)
+    }
+
+    /// When the next checkpoint is due; none while nothing new is applied.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Now> {
+        let new = self.scheduler.applied_through() > self.checkpoint_index || self.must_save;
+        (new && self.stopped.is_none()).then(|| self.checkpoint_at + self.config.checkpoint_interval)
+    }
+
+    /// The state to save. The targets must be flushed *after* this call and before it is saved.
+    #[must_use]
+    pub fn checkpoint(&self) -> StandbyState {
+        StandbyState {
+            stream: self.stream,
+            position: self.applied_tip.position,
+            local_index: self.scheduler.applied_through(),
+            applied_seq: self.applied_tip.seq,
+            consistency: ConsistencyState::from(self.applied_content),
+            volumes: self.volumes.clone(),
+        }
+    }
+
+    /// This state is saved durably.
+    pub fn checkpoint_saved(&mut self, now: Now, state: &StandbyState) {
+        self.checkpoint_at = now;
+        self.checkpoint_index = self.checkpoint_index.max(state.local_index);
+        if state.stream == self.stream && state.volumes == self.volumes {
+            self.must_save = false;
+        }
+    }
+
+    /// Entries of the standby's journal up to this index are no longer needed.
+    #[must_use]
+    pub fn trim_through(&self) -> u64 {
+        self.checkpoint_index
+    }
+
+    /// What it does.
+    #[must_use]
+    pub fn mode(&self) -> StandbyMode {
+        match &self.phase {
+            _ if self.stopped.is_some() => StandbyMode::Stopped,
+            Phase::Redoing | Phase::Finishing => StandbyMode::Recovering,
+            Phase::Waiting => StandbyMode::Waiting,
+            Phase::Connected(_) => StandbyMode::Connected,
+        }
+    }
+
+    /// What it looks like.
+    #[must_use]
+    pub fn status(&self) -> StandbyStatus {
+        StandbyStatus {
+            mode: self.mode(),
+            stopped: self.stopped.clone(),
+            stream: self.stream,
+            data: self.data_state(),
+            received: self.intake.tip(),
+            durable: self.intake.durable_tip(),
+            applied: self.applied_tip,
+            pending: self.pending(),
+            in_flight: self.scheduler.in_flight(),
+            applied_index: self.scheduler.applied_through(),
+            checkpoint_index: self.checkpoint_index,
+        }
+    }
+
+    fn pending(&self) -> usize {
+        self.intake.len() + self.scheduler.pending()
+    }
+
+    fn check_free(&self) -> Result<(), Refuse> {
+        if let Some(reason) = &self.stopped {
+            return Err(refuse(RefuseCode::Stopped, &format!("the target failed: {reason}")));
+        }
+        if self.recovering() {
+            return Err(refuse(RefuseCode::Busy, "still applying entries from before the restart; try again"));
+        }
+        if matches!(self.phase, Phase::Connected(_)) {
+            return Err(refuse(RefuseCode::Busy, "another primary is connected"));
+        }
+        if !self.intake.is_settled() {
+            return Err(refuse(RefuseCode::Busy, "entries of the last session are still being written; try again"));
+        }
+        Ok(())
+    }
+
+    /// What it holds, as the primary is told before anything changes.
+    fn welcome(&self, version: u16) -> Welcome {
+        Welcome {
+            version,
+            node: self.config.node.as_str().into(),
+            stream: self.stream.0,
+            durable: self.intake.durable_tip().position.0,
+            applied: self.applied_tip.position.0,
+            data: self.data_state(),
+            window: self.config.window_bytes,
+        }
+    }
+
+    /// Nothing of this stream is held yet.
+    fn begin_stream(&mut self, stream: StreamId) {
+        let tip = Tip { position: Position(0), seq: Seq(0) };
+        self.stream = stream;
+        self.intake.restart(tip);
+        self.admitted_tip = tip;
+        self.applied_tip = tip;
+        // Nothing is pending, so this cannot fail.
+        let _ = self.scheduler.restart_order(tip.seq);
+        self.durable_content = ConsistencyState::BLANK.into();
+        self.applied_content = ConsistencyState::BLANK.into();
+    }
+
+    /// Hands durable entries to the scheduler. A cut waits until everything before it is applied, because seqs may
+    /// go back there.
+    fn admit(&mut self) -> Result<(), StandbyError> {
+        self.advance();
+        while let Some((index, header)) = self.intake.peek() {
+            if let Entry::Gap(gap) = &header.entry
+                && is_cut(gap)
+            {
+                if self.scheduler.pending() > 0 {
+                    break;
+                }
+                self.scheduler.restart_order(gap.last)?;
+            }
+            self.scheduler.admit(index, &header)?;
+            self.intake.pop();
+            self.admitted_tip = tip_after(self.admitted_tip, &header);
+            self.unapplied.push_back(Unapplied { index, tip: self.admitted_tip, effect: Effect::of(&header) });
+            self.advance();
+        }
+        self.finish_recovery();
+        Ok(())
+    }
+
+    /// Takes note of what is applied through.
+    fn advance(&mut self) {
+        let through = self.scheduler.applied_through();
+        while let Some(entry) = self.unapplied.pop_front_if(|entry| entry.index <= through) {
+            self.applied_tip = entry.tip;
+            self.applied_content.effect(entry.effect);
+        }
+        if let Phase::Connected(session) = &mut self.phase {
+            while let Some((number, _)) = session.unapplied.pop_front_if(|(_, last)| *last <= through) {
+                session.applied_frame = number;
+            }
+        }
+    }
+
+    fn finish_recovery(&mut self) {
+        if matches!(self.phase, Phase::Finishing) && self.pending() == 0 {
+            self.phase = Phase::Waiting;
+        }
+    }
+}
+
+fn tip_after(tip: Tip, header: &EntryHeader) -> Tip {
+    let position = header.position;
+    match &header.entry {
+        Entry::Record(record) => Tip { position, seq: record.seq },
+        Entry::Gap(gap) => Tip { position, seq: gap.last },
+        Entry::Region(_) => tip,
+    }
+}
+
+#[cfg(test)]
+mod tests;
