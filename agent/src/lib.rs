@@ -1,3 +1,4 @@
 //!
 
 pub mod btf;
+pub mod preflight;
