@@ -1,0 +1,170 @@
+//! How a primary's engine decides: where a session goes on, what comes next, what is marked.
+
+use alloc::vec::Vec;
+
+use formats::entry::{Entry, EntryHeader};
+use formats::wire::{DataState, Welcome};
+use formats::{ByteRange, Op, Position, Seq, VolumeIndex};
+
+use super::config::{Covered, MAX_REGIONS_PER_BATCH};
+use super::{FullReason, Link, Primary, Resume, Retry, Send};
+use crate::Now;
+use crate::follow::Tip;
+
+impl Primary {
+    pub(super) fn resume(&self, welcome: &Welcome) -> Resume {
+        let held = Position(welcome.durable);
+        if welcome.data == DataState::Blank || welcome.stream == 0 {
+            return self.resume_blank();
+        }
+        if welcome.stream != self.config.stream.0 {
+            return Resume::Full(FullReason::OtherStream);
+        }
+        if held >= self.journal.next {
+            return Resume::Full(FullReason::Ahead);
+        }
+        if held < self.durable {
+            return Resume::Full(FullReason::LostAcknowledged);
+        }
+        match self.covered {
+            Some(covered) if (covered.from..=covered.through).contains(&held) => {
+                Resume::Covered { from: covered.through.next() }
+            }
+            _ if held.next() >= self.journal.first => Resume::Continue { from: held.next() },
+            _ => Resume::Full(FullReason::Behind),
+        }
+    }
+
+    /// A blank secondary whose content is vouched for can take the stream from its very first entry.
+    pub(super) fn resume_blank(&self) -> Resume {
+        let whole = self.journal.first == Position(1) && self.covered.is_none() && self.durable == Position(0);
+        if self.config.assume_identical && whole {
+            Resume::Continue { from: Position(1) }
+        } else {
+            Resume::Full(FullReason::Blank)
+        }
+    }
+
+    pub(super) fn begin_full(&mut self) {
+        self.counters.full_syncs += 1;
+        self.mark_all();
+        self.durable = Position(0);
+        self.covered = None;
+        self.cover_through_end();
+    }
+
+    /// The map stands for everything up to the end of the journal, once it is saved.
+    pub(super) fn cover_through_end(&mut self) {
+        let through = self.journal.next.previous();
+        let earlier = self.covered.filter(|covered| self.durable <= covered.through);
+        let from = earlier.map_or(self.durable, |covered| covered.from);
+        self.covered = Some(Covered { from, through, last_seq: self.journal.last_seq });
+        self.saves.covered(through);
+    }
+
+    pub(super) fn end_session(&mut self) {
+        let regions = self.unconfirmed_regions();
+        regions.into_iter().for_each(|(volume, range)| self.mark(volume, range));
+        self.link = Link::Down(Retry { at: Now::ZERO, connecting: false });
+    }
+
+    /// Regions that left the map and are not known to be durable at the secondary.
+    pub(super) fn unconfirmed_regions(&self) -> Vec<(VolumeIndex, ByteRange)> {
+        match &self.link {
+            Link::Up(session) => session.flight.regions().chain(session.reading.iter().flatten().copied()).collect(),
+            Link::Down(_) => Vec::new(),
+        }
+    }
+
+    pub(super) fn mark_entry(&mut self, header: &EntryHeader) {
+        let Entry::Record(record) = &header.entry else { return };
+        let all = record.range.is_empty() && matches!(record.op, Op::Opaque | Op::Zone);
+        let range = if all { ByteRange::new(0, u64::MAX) } else { record.range };
+        if record.op.changes_range() {
+            self.mark(record.volume, range);
+        }
+    }
+
+    pub(super) fn sent_hole(&mut self, header: &EntryHeader) {
+        self.mark_entry(header);
+        self.saves.hole(header.position);
+        if let Link::Up(session) = &mut self.link {
+            session.owed = true;
+        }
+    }
+
+    pub(super) fn next_frame(&mut self, now: Now) -> Send {
+        let Link::Up(session) = &mut self.link else { return Send::Nothing };
+        if let Some(generation) = session.cut {
+            match self.covered.filter(|_| self.saves.is_saved(generation)) {
+                None => return session.keepalive(now, self.config.keepalive),
+                Some(covered) if covered.last_seq > Seq(0) => return Send::Cut(session.cut_header(&covered)),
+                // Nothing was ever completed: a secondary that holds nothing is already there.
+                Some(_) => session.cut = None,
+            }
+        }
+        let keepalive = session.keepalive(now, self.config.keepalive);
+        let space = session.space();
+        if space == 0 {
+            return keepalive;
+        }
+        let entries = session.sent.next() < self.journal.next;
+        let regions = session.reading.is_none() && (session.owed || !self.dirty.is_empty());
+        if regions && (!entries || session.regions_in_turn < self.config.regions_per_batch) {
+            return self.take_regions(space);
+        }
+        if entries {
+            let max_bytes = space.min(u64::from(self.config.max_batch_bytes)) as u32;
+            return Send::Entries { from: session.sent.next(), max_bytes };
+        }
+        keepalive
+    }
+
+    /// Takes dirty regions out of the map, so that marks that come while they are read stay.
+    pub(super) fn take_regions(&mut self, space: u64) -> Send {
+        let mut budget = space.min(u64::from(self.config.max_region_read_bytes));
+        let mut ranges = Vec::new();
+        while budget > 0 && ranges.len() < MAX_REGIONS_PER_BATCH {
+            let start = (VolumeIndex(0), 0);
+            let run = self.dirty.next_run(self.sweep, budget).or_else(|| self.dirty.next_run(start, budget));
+            let Some((volume, range)) = run else { break };
+            let _ = self.dirty.unmark(volume, range);
+            self.sweep = (volume, range.end());
+            budget = budget.saturating_sub(range.len);
+            ranges.push((volume, range));
+        }
+        if ranges.is_empty() {
+            ranges.push((VolumeIndex(0), ByteRange::new(0, 0)));
+        }
+        if let Link::Up(session) = &mut self.link {
+            session.reading = Some(ranges.clone());
+        }
+        Send::Regions(ranges)
+    }
+
+    pub(super) fn frame_sent(
+        &mut self,
+        now: Now,
+        entries: Option<Tip>,
+        bytes: u64,
+        regions: Vec<(VolumeIndex, ByteRange)>,
+    ) -> u64 {
+        let Link::Up(session) = &mut self.link else { return 0 };
+        self.counters.bytes_sent += bytes;
+        session.frame_sent(now, entries, bytes, regions)
+    }
+}
+
+/// What is held of the stream after a journalled entry.
+pub(super) fn tip_of(header: &EntryHeader) -> Option<Tip> {
+    last_seq_of(header).map(|seq| Tip { position: header.position, seq })
+}
+
+/// The last completion that an entry stands for.
+pub(super) fn last_seq_of(header: &EntryHeader) -> Option<Seq> {
+    match &header.entry {
+        Entry::Record(record) => Some(record.seq),
+        Entry::Gap(gap) => Some(gap.last),
+        Entry::Region(_) => None,
+    }
+}
