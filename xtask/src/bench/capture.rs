@@ -1,66 +1,19 @@
 //! `bench capture`: rounds of fio on a loop device in memory, bare and observed in each way, interleaved.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
 use crate::bench::cpu;
-use crate::rig::{self, LoopDevice, Node};
+use crate::bench::observer::{KernelFilesystem, Observer, Reader};
+use crate::rig::{self, LoopDevice};
 use crate::{interrupt, process, workspace};
 
 const DISK_BYTES: u64 = 1 << 30;
-/// An observer gets this long to load and attach.
-const ATTACH: Duration = Duration::from_millis(1500);
-/// And this long to end and to say what it saw.
-const END: Duration = Duration::from_secs(20);
-
-/// How the device is observed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Observer {
-    Bare,
-    Payload,
-    Addresses,
-    Blktrace,
-    Journal,
-}
-
-impl Observer {
-    const ALL: [Self; 5] = [Self::Bare, Self::Payload, Self::Addresses, Self::Blktrace, Self::Journal];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Bare => "bare",
-            Self::Payload => "payload, journal off",
-            Self::Addresses => "addresses only",
-            Self::Blktrace => "blktrace",
-            Self::Journal => "payload, journal on",
-        }
-    }
-
-    /// The program that observes; none for the baseline.
-    fn command(self, binary: &Path, device: &Path, folder: &Path) -> Option<Command> {
-        let mode = match self {
-            Self::Bare => return None,
-            Self::Blktrace => {
-                let mut command = Command::new("blktrace");
-                command.args(["-o", "trace", "-D"]).arg(folder).arg("-d").arg(device);
-                return Some(command);
-            }
-            Self::Payload => "payload",
-            Self::Addresses => "addresses",
-            Self::Journal => "journal",
-        };
-        let mut command = Command::new(binary);
-        command.arg("capture-bench").arg(device).args(["--mode", mode]).env("BLKECHO_RUN_DIR", folder);
-        command.current_dir(folder);
-        Some(command)
-    }
-}
 
 /// A load that is measured.
 #[derive(Debug, Clone, Copy)]
@@ -97,8 +50,10 @@ pub(crate) fn run(rounds: usize, seconds: u64) -> Result<()> {
     rig::require_capture()?;
     let binary = workspace::release_binary()?;
     let scratch = rig::scratch()?;
+    let _mounts = KernelFilesystem::for_traces()?;
     let device = LoopDevice::create(&rig::memory_folder()?, "bench", DISK_BYTES)?;
-    let bench = Bench { binary, device, folder: scratch.path().to_owned(), seconds };
+    let reader = Reader::available(device.path(), scratch.path())?;
+    let bench = Bench { binary, device, folder: scratch.path().to_owned(), seconds, reader };
     // Every page of the backing file exists before anything is measured.
     bench.fio(&["--rw=write", "--bs=1m", "--iodepth=4"], Some(DISK_BYTES))?;
     for load in LOADS {
@@ -113,12 +68,13 @@ struct Bench {
     device: LoopDevice,
     folder: PathBuf,
     seconds: u64,
+    reader: Reader,
 }
 
 impl Bench {
     fn measure(&self, load: Load, rounds: usize) -> Result<Vec<Series>> {
         let mut series: Vec<Series> =
-            Observer::ALL.into_iter().map(|observer| Series { observer, samples: Vec::new() }).collect();
+            Observer::all(self.reader).into_iter().map(|observer| Series { observer, samples: Vec::new() }).collect();
         for round in 0..rounds {
             for one in 0..series.len() {
                 // Another one begins each round, so that none is always the first after a pause.
@@ -133,20 +89,11 @@ impl Bench {
 
     fn sample(&self, observer: Observer, load: Load) -> Result<Sample> {
         interrupt::check()?;
-        let log = self.folder.join("observer.log");
-        std::fs::write(&log, "")?;
-        let command = observer.command(&self.binary, self.device.path(), &self.folder);
-        let mut node = command.map(|mut command| Node::spawn(&mut command, &log)).transpose()?;
-        if let Some(node) = &mut node {
-            interrupt::sleep(ATTACH)?;
-            let ended = node.ended()?;
-            anyhow::ensure!(ended.is_none(), "{} ended at once: {}", observer.name(), std::fs::read_to_string(&log)?);
-        }
+        let watch = observer.start(&self.binary, self.device.path(), &self.folder)?;
         let before = cpu::busy_seconds()?;
         let (iops, commands) = self.fio(&load.arguments, None)?;
         let cpu_micros = (cpu::busy_seconds()? - before) * 1e6 / commands.max(1.0);
-        let lost = node.map(|node| end(node, &log)).transpose()?.unwrap_or(0);
-        Ok(Sample { iops, cpu_micros, lost })
+        Ok(Sample { iops, cpu_micros, lost: watch.end()? })
     }
 
     /// IOPS and number of commands.
@@ -161,14 +108,6 @@ impl Bench {
         };
         parse_fio(&process::output(&mut command)?)
     }
-}
-
-/// Ends an observer; returns what it lost if it says so.
-fn end(node: Node, log: &Path) -> Result<u64> {
-    node.interrupt(END)?.with_context(|| format!("the observer did not end within {} s", END.as_secs()))?;
-    let text = std::fs::read_to_string(log)?;
-    let last = text.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
-    Ok(last.and_then(|report| report["lost"].as_u64()).unwrap_or(0))
 }
 
 fn parse_fio(text: &str) -> Result<(f64, f64)> {
@@ -250,7 +189,7 @@ impl fmt::Display for Goal {
         match self.0 {
             Observer::Payload => write!(f, ">= {:.2}, lost 0", self.1),
             Observer::Addresses => f.write_str(">= blktrace"),
-            Observer::Bare | Observer::Blktrace | Observer::Journal => Ok(()),
+            Observer::Bare | Observer::Blktrace(_) | Observer::Journal => Ok(()),
         }
     }
 }

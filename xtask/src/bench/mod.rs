@@ -2,6 +2,7 @@
 
 mod capture;
 mod cpu;
+mod observer;
 mod replicate;
 
 use anyhow::Result;
