@@ -3,10 +3,12 @@
 //! - [`target`]: what is written, and the checks before anything is.
 //! - [`compare`]: two volumes byte by byte.
 //! - [`pool`]: workers that put entries onto targets.
+//! - [`standby`]: the service that keeps a copy.
 //! - [`state_file`]: the durable checkpoint.
 #![forbid(unsafe_code)]
 
 pub mod compare;
 pub mod pool;
+pub mod standby;
 pub mod state_file;
 pub mod target;

@@ -1,0 +1,333 @@
+//! The engine with what belongs to each of its entries: bytes, targets, counters. All under one lock.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use formats::wire::{Ack, DataState, Hello, Refuse, RefuseCode};
+use formats::{Entry, EntryHeader, VolumeIndex};
+use replication::Now;
+use replication::standby::{Accepted, Standby, StandbyError, StandbyMode, StandbyState};
+
+use super::config::StandbyConfig;
+use super::frame::Frame;
+use super::queue::Queue;
+use super::session::SessionEnd;
+use super::shared::SessionId;
+use super::start::Named;
+use super::status::{AppliedCounts, JournalStatus, StandbyStatus, StateWord, VolumeStatus};
+use crate::pool::{Done, Job};
+use crate::target::Target;
+
+/// One volume of the stream, at its index.
+pub(super) struct Mapped {
+    /// Its size on the primary in bytes.
+    pub(super) size: u64,
+    /// Where it is kept; `None` when no target is given for it any more and no entry for it is left.
+    pub(super) target: Option<Arc<dyn Target>>,
+}
+
+struct Session {
+    id: SessionId,
+    peer: String,
+    group: String,
+}
+
+#[derive(Default)]
+struct Counters {
+    done: AppliedCounts,
+    journal: JournalStatus,
+    applied_completed_ns: u64,
+    bytes_received: u64,
+    entries_received: u64,
+    checkpoints: u64,
+    redone: u64,
+    sessions: u64,
+    refused: u64,
+    times_queue_full: u64,
+    last_link_error: Option<String>,
+}
+
+pub(super) struct Core {
+    engine: Standby,
+    queue: Queue,
+    table: Vec<Mapped>,
+    /// Started by the engine, not yet taken by a worker.
+    ready: VecDeque<u64>,
+    pub(super) idle_workers: usize,
+    /// Frames that the journal thread has and that are not durable.
+    unjournaled: u64,
+    session: Option<Session>,
+    queue_full: bool,
+    journal_full: bool,
+    stopped: Option<String>,
+    counters: Counters,
+}
+
+impl Core {
+    pub(super) fn new(engine: Standby, table: Vec<Mapped>) -> Self {
+        Self {
+            engine,
+            queue: Queue::default(),
+            table,
+            ready: VecDeque::new(),
+            idle_workers: 0,
+            unjournaled: 0,
+            session: None,
+            queue_full: false,
+            journal_full: false,
+            stopped: None,
+            counters: Counters::default(),
+        }
+    }
+
+    // Sessions.
+
+    pub(super) fn begin_session(
+        &mut self,
+        hello: &Hello,
+        peer: &str,
+        targets: &[Named],
+    ) -> Result<(SessionId, Accepted), Refuse> {
+        let accepted = self.engine.hello(hello)?;
+        let mapped = |(&place, volume): (&usize, &formats::wire::VolumeIdentity)| Mapped {
+            size: volume.size,
+            target: Some(Arc::clone(&targets[place].1)),
+        };
+        self.table = accepted.volumes.iter().zip(&hello.volumes).map(mapped).collect();
+        self.counters.sessions += 1;
+        let id = SessionId(self.counters.sessions);
+        self.session = Some(Session { id, peer: peer.to_owned(), group: hello.group.to_string_lossy() });
+        Ok((id, accepted))
+    }
+
+    /// Whether that was the session there is.
+    pub(super) fn end_session(&mut self, id: SessionId) -> bool {
+        let current = self.session.as_ref().is_some_and(|session| session.id == id);
+        if current {
+            self.session = None;
+            self.queue_full = false;
+        }
+        current
+    }
+
+    pub(super) fn session_over(&mut self, forgotten: u64) {
+        self.unjournaled -= forgotten;
+        self.engine.disconnected();
+    }
+
+    pub(super) fn wants_frames(&self) -> bool {
+        self.engine.wants_frames()
+    }
+
+    pub(super) fn set_queue_full(&mut self, full: bool) {
+        self.queue_full = full;
+        self.counters.times_queue_full += u64::from(full);
+    }
+
+    pub(super) fn receive(&mut self, id: SessionId, frame: &Frame) -> Result<(), Refuse> {
+        if self.session.as_ref().is_none_or(|session| session.id != id) {
+            return Err(Refuse { code: RefuseCode::Unexpected, text: "the session is over".into() });
+        }
+        if let Some(reason) = self.stop_reason() {
+            return Err(Refuse { code: RefuseCode::Stopped, text: reason.into() });
+        }
+        let taken = self.engine.frame(frame.number, &frame.headers);
+        taken.map_err(|e| Refuse { code: RefuseCode::Unexpected, text: e.to_string().as_str().into() })?;
+        self.unjournaled += 1;
+        self.counters.bytes_received += frame.len() as u64;
+        self.counters.entries_received += frame.headers.len() as u64;
+        Ok(())
+    }
+
+    pub(super) fn poll_ack(&mut self, id: SessionId) -> Option<Ack> {
+        self.session.as_ref().filter(|session| session.id == id)?;
+        self.engine.poll_ack()
+    }
+
+    pub(super) fn mapped(&self, volume: u16) -> Option<(Arc<dyn Target>, u64)> {
+        let mapped = self.table.get(usize::from(volume))?;
+        Some((mapped.target.clone()?, mapped.size))
+    }
+
+    pub(super) fn note_link_error(&mut self, error: &SessionEnd) {
+        self.counters.refused += u64::from(matches!(error, SessionEnd::Refused { .. } | SessionEnd::Damaged { .. }));
+        self.counters.last_link_error = Some(error.to_string());
+    }
+
+    // Entries.
+
+    pub(super) fn redo(&mut self, first: u64, frame: &Frame) -> Result<(), StandbyError> {
+        self.queue.add(first, frame, Instant::now());
+        for (index, header) in (first..).zip(&frame.headers) {
+            self.engine.redo(index, header)?;
+        }
+        self.counters.redone += frame.headers.len() as u64;
+        self.counters.journal.last = first + frame.headers.len() as u64 - 1;
+        Ok(())
+    }
+
+    pub(super) fn redo_end(&mut self) {
+        self.engine.redo_end();
+    }
+
+    pub(super) fn durable(&mut self, group: &[(u64, Frame)]) -> Result<(), StandbyError> {
+        let now = Instant::now();
+        for (first, frame) in group {
+            let end = first + frame.headers.len() as u64;
+            self.queue.add(*first, frame, now);
+            self.engine.journaled(*first..end)?;
+            self.engine.durable(end - 1)?;
+            self.unjournaled -= 1;
+            self.counters.journal.last = end - 1;
+        }
+        Ok(())
+    }
+
+    /// The next entry for a worker, and how many idle workers could do with one as well.
+    pub(super) fn next_job(&mut self) -> (Option<Job>, usize) {
+        while let Some(index) = self.engine.next_ready() {
+            self.ready.push_back(index);
+        }
+        if self.stop_reason().is_some() {
+            return (None, 0);
+        }
+        let job = self.ready.pop_front().and_then(|index| self.job(index));
+        (job, self.ready.len().min(self.idle_workers))
+    }
+
+    fn job(&self, index: u64) -> Option<Job> {
+        let (header, payload) = self.queue.get(index)?;
+        let target = volume(&header).and_then(|volume| self.table.get(usize::from(volume.0))?.target.clone());
+        Some(Job { index, header, payload, target })
+    }
+
+    pub(super) fn finish(&mut self, done: Done) -> Result<(), String> {
+        let outcome = done.outcome.map_err(|error| error.to_string())?;
+        if let Some(header) = self.queue.remove(done.index) {
+            self.counters.done.count(&header, outcome);
+            if let Entry::Record(record) = &header.entry {
+                let completed = &mut self.counters.applied_completed_ns;
+                *completed = record.origin.completed_ns.max(*completed);
+            }
+        }
+        self.engine.applied(done.index).map_err(|error| error.to_string())
+    }
+
+    /// Whether everything received is applied.
+    pub(super) fn is_drained(&self) -> bool {
+        self.unjournaled == 0 && self.queue.len() == 0 && !self.engine.recovering()
+    }
+
+    // The checkpoint.
+
+    pub(super) fn checkpoint_due(&self, now: Now) -> bool {
+        let wanted = self.journal_full && self.engine.poll_timeout().is_some();
+        wanted || self.engine.checkpoint_due(now)
+    }
+
+    /// How long to wait before looking again.
+    pub(super) fn checkpoint_pause(&self, interval: Duration) -> Duration {
+        let most = if self.journal_full { 5 } else { 100 };
+        (interval / 4).clamp(Duration::from_millis(1), Duration::from_millis(most))
+    }
+
+    pub(super) fn capture(&self) -> StandbyState {
+        self.engine.checkpoint()
+    }
+
+    pub(super) fn targets(&self) -> Vec<Arc<dyn Target>> {
+        self.table.iter().filter_map(|mapped| mapped.target.clone()).collect()
+    }
+
+    /// Answers through which index the journal may be trimmed.
+    pub(super) fn checkpoint_saved(&mut self, now: Now, state: &StandbyState) -> u64 {
+        self.counters.checkpoints += 1;
+        self.engine.checkpoint_saved(now, state);
+        self.engine.trim_through()
+    }
+
+    // State.
+
+    pub(super) fn journal_usage(&mut self, (used, total): (u64, u64), full: bool) {
+        let journal = &mut self.counters.journal;
+        (journal.bytes_used, journal.bytes_total) = (used, total);
+        journal.times_full += u64::from(full && !self.journal_full);
+        self.journal_full = full;
+    }
+
+    pub(super) fn fail(&mut self, reason: &str) {
+        self.engine.target_failed(reason);
+        self.stopped.get_or_insert_with(|| reason.to_owned());
+    }
+
+    pub(super) fn stop_reason(&self) -> Option<&str> {
+        self.stopped.as_deref()
+    }
+
+    fn word(&self, mode: StandbyMode) -> StateWord {
+        match mode {
+            StandbyMode::Stopped => StateWord::Stopped,
+            StandbyMode::Recovering => StateWord::Recovering,
+            _ if self.session.is_none() => StateWord::Listening,
+            _ if self.journal_full => StateWord::JournalFull,
+            _ if self.queue_full => StateWord::QueueFull,
+            _ => StateWord::Connected,
+        }
+    }
+
+    pub(super) fn status(&self, config: &StandbyConfig, targets: &[Named]) -> StandbyStatus {
+        let engine = self.engine.status();
+        let counters = &self.counters;
+        StandbyStatus {
+            state: self.word(engine.mode),
+            reason: engine.stopped,
+            data: data_word(engine.data),
+            node: config.node.clone(),
+            listen: String::new(),
+            peer: self.session.as_ref().map(|session| session.peer.clone()),
+            group: self.session.as_ref().map(|session| session.group.clone()),
+            stream: (engine.stream.0 != 0).then(|| engine.stream.to_string()),
+            volumes: targets.iter().map(|named| self.volume_status(named)).collect(),
+            received: engine.received.position.0,
+            durable: engine.durable.position.0,
+            applied: engine.applied.position.0,
+            queued_bytes: 0,
+            queued_entries: self.queue.len(),
+            apply_lag_ms: self.queue.oldest().map_or(0, |since| since.elapsed().as_millis() as u64),
+            applied_completed_ns: counters.applied_completed_ns,
+            bytes_received: counters.bytes_received,
+            entries_received: counters.entries_received,
+            done: counters.done.clone(),
+            journal: JournalStatus { checkpoint: engine.checkpoint_index, ..counters.journal },
+            checkpoints: counters.checkpoints,
+            redone: counters.redone,
+            sessions: counters.sessions,
+            refused: counters.refused,
+            times_queue_full: counters.times_queue_full,
+            last_link_error: counters.last_link_error.clone(),
+        }
+    }
+
+    fn volume_status(&self, (name, target): &Named) -> VolumeStatus {
+        let same = |mapped: &&Mapped| mapped.target.as_ref().is_some_and(|other| Arc::ptr_eq(other, target));
+        let primary_size = self.table.iter().find(same).map(|mapped| mapped.size);
+        VolumeStatus { name: name.clone(), target: target.info(), primary_size }
+    }
+}
+
+fn volume(header: &EntryHeader) -> Option<VolumeIndex> {
+    match &header.entry {
+        Entry::Record(record) => Some(record.volume),
+        Entry::Region(region) => Some(region.volume),
+        Entry::Gap(_) => None,
+    }
+}
+
+fn data_word(data: DataState) -> &'static str {
+    match data {
+        DataState::Consistent => "Consistent",
+        DataState::Inconsistent => "Inconsistent",
+        DataState::Blank => "Blank",
+    }
+}

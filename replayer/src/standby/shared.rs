@@ -1,0 +1,395 @@
+//! What all threads of a standby share: the engine behind one lock, and the ways they wake each other.
+//!
+//! Locks are taken in the order keeper, core; nobody blocks on a disk or a socket while holding the core.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use formats::wire::{Ack, HashRequest, Hello, Refuse, RefuseCode, Welcome};
+use replication::Now;
+use replication::standby::{LocalVolume, Standby, StandbyConfig as EngineConfig, StandbyState};
+use tokio::sync::{Notify, watch};
+
+use super::budget::Budget;
+use super::checkpoint::Keeper;
+use super::config::StandbyConfig;
+use super::engine::{Core, Mapped};
+use super::frame::Frame;
+use super::hash::{self, HashError};
+use super::journaling::Order;
+use super::start::Named;
+use super::status::StandbyStatus;
+use crate::pool::{Done, Job, WorkSource};
+use crate::target::Target;
+
+/// How long a request for hashes waits for what was received before it.
+const HASH_DRAIN: Duration = Duration::from_secs(60);
+/// Pause of a reader that waits for entries, not bytes, to become fewer.
+const PENDING_PAUSE: Duration = Duration::from_millis(5);
+
+/// Names one session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct SessionId(pub(super) u64);
+
+/// What sessions and the listener must do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Signal {
+    /// Go on.
+    Run,
+    /// An error ended the standby: end sessions, turn everybody away.
+    Stopped,
+    /// End.
+    End,
+}
+
+pub(super) struct Shared {
+    pub(super) config: StandbyConfig,
+    pub(super) budget: Arc<Budget>,
+    /// Something may be worth an acknowledgement.
+    pub(super) acks: Notify,
+    targets: Vec<Named>,
+    core: Mutex<Core>,
+    /// A worker may find an entry.
+    work: Condvar,
+    /// Everything received may be applied.
+    idle: Condvar,
+    /// A checkpoint may be wanted.
+    checkpoint: Condvar,
+    keeper: Mutex<Keeper>,
+    orders: Sender<Order>,
+    signal: watch::Sender<Signal>,
+    ending: AtomicBool,
+    started: Instant,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic under a lock is a bug that the panic hook reports; the state behind it is still the best there is.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The block size that a target without one of its own is served with; see [`Shared::begin_session`].
+const ANY_BLOCK: u32 = 512;
+
+fn engine_config(config: &StandbyConfig, targets: &[Named]) -> EngineConfig {
+    let local = |(name, target): &Named| LocalVolume {
+        name: name.clone(),
+        size: target.size(),
+        block_size: target.block_size().unwrap_or(ANY_BLOCK),
+    };
+    let mut engine = EngineConfig::new(&config.node, targets.iter().map(local).collect());
+    engine.depth = config.workers();
+    engine.window_bytes = config.queue_bytes.min(engine.window_bytes);
+    engine.checkpoint_interval = config.checkpoint_interval;
+    engine
+}
+
+impl Shared {
+    pub(super) fn new(
+        config: StandbyConfig,
+        targets: Vec<Named>,
+        state: &StandbyState,
+        keeper: Keeper,
+        orders: Sender<Order>,
+    ) -> Arc<Self> {
+        let engine = Standby::recover(engine_config(&config, &targets), state);
+        let by_name =
+            |name: &str| targets.iter().find(|(other, _)| other == name).map(|(_, target)| Arc::clone(target));
+        let table = state.volumes.iter().map(|v| Mapped { size: v.size, target: by_name(&v.name) }).collect();
+        Arc::new(Self {
+            budget: Budget::new(config.queue_bytes),
+            acks: Notify::new(),
+            core: Mutex::new(Core::new(engine, table)),
+            work: Condvar::new(),
+            idle: Condvar::new(),
+            checkpoint: Condvar::new(),
+            keeper: Mutex::new(keeper),
+            signal: watch::Sender::new(Signal::Run),
+            ending: AtomicBool::new(false),
+            started: Instant::now(),
+            config,
+            targets,
+            orders,
+        })
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        lock(&self.core)
+    }
+
+    fn now(&self) -> Now {
+        self.started.elapsed()
+    }
+
+    /// What sessions watch.
+    pub(super) fn signal(&self) -> watch::Receiver<Signal> {
+        self.signal.subscribe()
+    }
+
+    // Sessions.
+
+    /// A primary's hello, answered. Blocks while the state of a new stream is made durable.
+    ///
+    /// A target without a block size of its own takes any, so its volumes are passed to the engine with the one that
+    /// the engine was told; ranges of whole larger blocks are ranges of whole smaller ones.
+    pub(super) fn begin_session(&self, hello: &Hello, peer: &str) -> Result<(SessionId, Welcome), Refuse> {
+        let mut hello = hello.clone();
+        for volume in &mut hello.volumes {
+            let name = volume.name.to_string_lossy();
+            let target = self.targets.iter().find(|(other, _)| *other == name);
+            let any = target.is_some_and(|(_, target)| target.block_size().is_none());
+            if any && volume.block_size.is_power_of_two() && volume.block_size >= ANY_BLOCK {
+                volume.block_size = ANY_BLOCK;
+            }
+        }
+        let mut keeper = lock(&self.keeper);
+        let (id, accepted) = self.core().begin_session(&hello, peer, &self.targets)?;
+        if let Some(state) = &accepted.save_first
+            && let Err(reason) = self.save(&mut keeper, state)
+        {
+            self.fail(&reason);
+            self.end_session(id);
+            return Err(Refuse { code: RefuseCode::Stopped, text: reason.as_str().into() });
+        }
+        Ok((id, accepted.welcome))
+    }
+
+    /// The session is over: what the journal thread has not appended by the time it hears of it was never received.
+    pub(super) fn end_session(&self, id: SessionId) {
+        if self.core().end_session(id) {
+            // Without a journal thread the standby has stopped, and there are no sessions any more.
+            let _ = self.orders.send(Order::EndSession);
+        }
+    }
+
+    /// The journal thread has forgotten the frames it had not appended.
+    pub(super) fn session_over(&self, forgotten: u64) {
+        let mut core = self.core();
+        core.session_over(forgotten);
+        if core.is_drained() {
+            self.idle.notify_all();
+        }
+    }
+
+    /// Waits until more may be read, noting that and why.
+    pub(super) async fn wait_for_room(&self) {
+        if !self.budget.is_exhausted() && self.core().wants_frames() {
+            return;
+        }
+        self.core().set_queue_full(true);
+        loop {
+            self.budget.room().await;
+            if self.core().wants_frames() || self.stop_reason().is_some() {
+                break;
+            }
+            tokio::time::sleep(PENDING_PAUSE).await;
+        }
+        self.core().set_queue_full(false);
+    }
+
+    /// A frame of entries, with all its checksums verified.
+    pub(super) fn receive(&self, id: SessionId, frame: Frame) -> Result<(), Refuse> {
+        let mut core = self.core();
+        core.receive(id, &frame)?;
+        // Sent under the lock, so that frames reach the journal in the order in which the engine took them. A journal
+        // thread that is gone has stopped the standby, which ends the session.
+        let _ = self.orders.send(Order::Append(frame));
+        drop(core);
+        self.acks.notify_one();
+        Ok(())
+    }
+
+    /// What there is to acknowledge in this session.
+    pub(super) fn poll_ack(&self, id: SessionId) -> Option<Ack> {
+        self.core().poll_ack(id)
+    }
+
+    /// Hashes of what the target holds once everything received is applied.
+    pub(super) fn hash(&self, request: &HashRequest) -> Result<Vec<[u8; 32]>, HashError> {
+        let (target, size) = self.core().mapped(request.volume).ok_or(HashError::Volume(request.volume))?;
+        hash::check(request, size)?;
+        if !self.wait_drained(HASH_DRAIN) {
+            return Err(HashError::NotDrained(HASH_DRAIN));
+        }
+        hash::hashes(&*target, request)
+    }
+
+    /// Something went wrong on the link; the standby itself goes on.
+    pub(super) fn note_link_error(&self, error: &super::session::SessionEnd) {
+        tracing::warn!(%error, "link");
+        self.core().note_link_error(error);
+    }
+
+    // The journal thread.
+
+    /// Entries of the own journal that must be applied again. Blocks while too many wait.
+    pub(super) fn redo(&self, first: u64, frame: &Frame) -> Result<(), String> {
+        while !self.core().wants_frames() && !self.is_ending() {
+            std::thread::sleep(PENDING_PAUSE);
+        }
+        let redone = self.core().redo(first, frame);
+        redone.map_err(|error| error.to_string())?;
+        self.work.notify_all();
+        Ok(())
+    }
+
+    /// All of them were handed over.
+    pub(super) fn redo_end(&self, usage: (u64, u64)) {
+        let mut core = self.core();
+        core.redo_end();
+        core.journal_usage(usage, false);
+    }
+
+    /// These frames are durable, the first entry of each having this index.
+    pub(super) fn durable(&self, group: Vec<(u64, Frame)>) -> Result<(), String> {
+        let durable = self.core().durable(&group);
+        durable.map_err(|error| error.to_string())?;
+        self.work.notify_all();
+        self.acks.notify_one();
+        Ok(())
+    }
+
+    /// Bytes used and in all; `full` when something waits for room.
+    pub(super) fn journal_usage(&self, usage: (u64, u64), full: bool) {
+        self.core().journal_usage(usage, full);
+        if full {
+            self.checkpoint.notify_all();
+        }
+    }
+
+    // The checkpoint.
+
+    /// Waits until a checkpoint should be saved; false when the standby ends.
+    pub(super) fn wait_for_checkpoint(&self) -> bool {
+        let mut core = self.core();
+        loop {
+            if self.is_ending() || core.stop_reason().is_some() {
+                return false;
+            }
+            if core.checkpoint_due(self.now()) {
+                return true;
+            }
+            let pause = core.checkpoint_pause(self.config.checkpoint_interval);
+            core = self.checkpoint.wait_timeout(core, pause).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Saves how far the targets are.
+    pub(super) fn save_checkpoint(&self) -> Result<(), String> {
+        let mut keeper = lock(&self.keeper);
+        let state = self.core().capture();
+        self.save(&mut keeper, &state)
+    }
+
+    /// Flushes the targets, then saves `state`, which was captured before.
+    fn save(&self, keeper: &mut Keeper, state: &StandbyState) -> Result<(), String> {
+        let targets: Vec<Arc<dyn Target>> = self.core().targets();
+        for target in targets {
+            target.flush().map_err(|error| error.to_string())?;
+        }
+        keeper.save(state, &self.config)?;
+        let through = self.core().checkpoint_saved(self.now(), state);
+        // Without a journal thread nothing needs trimming: the standby ends.
+        let _ = self.orders.send(Order::Trim(through));
+        Ok(())
+    }
+
+    // All.
+
+    /// Something that the standby cannot go on after: it stops, visibly.
+    pub(super) fn fail(&self, reason: &str) {
+        tracing::error!(reason, "standby stopped");
+        self.core().fail(reason);
+        self.signal.send_if_modified(|signal| {
+            let first = *signal == Signal::Run;
+            if first {
+                *signal = Signal::Stopped;
+            }
+            first
+        });
+        self.wake_all();
+    }
+
+    /// Why it stopped, if it did.
+    pub(super) fn stop_reason(&self) -> Option<String> {
+        self.core().stop_reason().map(str::to_owned)
+    }
+
+    /// Whether everything received is applied within `timeout`.
+    pub(super) fn wait_drained(&self, timeout: Duration) -> bool {
+        let waiting = |core: &mut Core| !core.is_drained() && core.stop_reason().is_none() && !self.is_ending();
+        let waited = self.idle.wait_timeout_while(self.core(), timeout, waiting);
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_drained()
+    }
+
+    /// Ends sessions and listening.
+    pub(super) fn close_sessions(&self) {
+        self.signal.send_replace(Signal::End);
+        self.budget.wake();
+    }
+
+    /// Ends workers and threads, except the journal's, which ends by an order.
+    pub(super) fn end(&self) {
+        self.signal.send_replace(Signal::End);
+        self.ending.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst)
+    }
+
+    fn wake_all(&self) {
+        // Under the lock, so that nobody is between looking and waiting.
+        let _core = self.core();
+        self.work.notify_all();
+        self.idle.notify_all();
+        self.checkpoint.notify_all();
+        self.budget.wake();
+    }
+
+    pub(super) fn status(&self, local: SocketAddr) -> StandbyStatus {
+        let mut status = self.core().status(&self.config, &self.targets);
+        status.listen = local.to_string();
+        status.queued_bytes = self.budget.used();
+        status
+    }
+}
+
+impl WorkSource for Shared {
+    fn exchange(&self, done: Option<Done>) -> Option<Job> {
+        let mut core = self.core();
+        if let Some(done) = done {
+            if let Err(reason) = core.finish(done) {
+                drop(core);
+                self.fail(&reason);
+                core = self.core();
+            }
+            self.acks.notify_one();
+            if core.is_drained() {
+                self.idle.notify_all();
+            }
+        }
+        loop {
+            if self.is_ending() {
+                return None;
+            }
+            let (job, more) = core.next_job();
+            if job.is_some() {
+                (0..more).for_each(|_| self.work.notify_one());
+                return job;
+            }
+            core.idle_workers += 1;
+            core = self.work.wait(core).unwrap_or_else(PoisonError::into_inner);
+            core.idle_workers -= 1;
+        }
+    }
+}
