@@ -2,8 +2,8 @@
 //!
 //! Written bytes are visible at once, and durable only after a sync of their file. [`FaultyDisk::power_cut`] decides
 //! for each write that was not synced whether it is kept, dropped, or torn: then each 512-byte sector of it is kept or
-//! dropped on its own. So writes also change places. After a failed sync the writes it should have covered are never
-//! covered by a later one, as on kernels that mark the pages clean. New names, removals and renames are lost or kept
+//! dropped on its own. So writes also change places. When a sync fails, the same is decided at once for the writes that
+//! it should have covered: readers still see them, but no later sync writes them, as on kernels that mark the pages clean. New names, removals and renames are lost or kept
 //! one by one (the later ones only after the earlier ones), until the directory is synced. All handles from before a
 //! power cut are dead.
 
@@ -42,7 +42,7 @@ impl Faults {
 }
 
 /// A small generator of pseudo-random numbers (splitmix64), so that a seed always gives the same run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Rng(u64);
 
 impl Rng {
@@ -89,6 +89,8 @@ struct State {
     short_writes: bool,
     /// Handles of an earlier life are dead.
     life: u64,
+    /// Decides what a failed sync leaves.
+    rng: Rng,
 }
 
 #[derive(Debug, Default)]
@@ -97,14 +99,8 @@ struct Node {
     current: Vec<u8>,
     /// What a power cut leaves in any case.
     durable: Vec<u8>,
-    pending: Vec<Pending>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    change: Change,
-    /// A sync that should have covered it failed: no later one does.
-    abandoned: bool,
+    /// What is written but not synced, in order.
+    pending: Vec<Change>,
 }
 
 #[derive(Debug)]
@@ -133,6 +129,14 @@ impl FaultyDisk {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty disk whose failing syncs leave what `seed` decides.
+    #[must_use]
+    pub fn with_seed(seed: u64) -> Self {
+        let disk = Self::default();
+        disk.state().rng = Rng::new(seed);
+        disk
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -273,23 +277,26 @@ fn apply_name(names: &mut BTreeMap<String, usize>, change: &NameChange) {
 impl Node {
     fn write(&mut self, offset: usize, bytes: Vec<u8>) {
         put(&mut self.current, offset, &bytes);
-        self.pending.push(Pending { change: Change::Write { offset, bytes }, abandoned: false });
+        self.pending.push(Change::Write { offset, bytes });
     }
 
     fn sync(&mut self) {
-        let (abandoned, settled) = self.pending.drain(..).partition(|p| p.abandoned);
-        self.pending = abandoned;
-        settled.into_iter().for_each(|p: Pending| p.change.apply(&mut self.durable));
+        self.pending.drain(..).for_each(|change| change.apply(&mut self.durable));
+    }
+
+    /// The device gets some of what was written; the rest is never written again.
+    fn gamble(&mut self, rng: &mut Rng) {
+        for change in self.pending.drain(..) {
+            match rng.below(3) {
+                0 => change.apply(&mut self.durable),
+                1 => {}
+                _ => change.tear(&mut self.durable, rng),
+            }
+        }
     }
 
     fn cut(&mut self, rng: &mut Rng) {
-        for pending in self.pending.drain(..) {
-            match rng.below(3) {
-                0 => pending.change.apply(&mut self.durable),
-                1 => {}
-                _ => pending.change.tear(&mut self.durable, rng),
-            }
-        }
+        self.gamble(rng);
         self.current = self.durable.clone();
     }
 }
@@ -424,10 +431,10 @@ impl DiskFile for FaultyFile {
     fn fdatasync(&self) -> io::Result<()> {
         let mut state = self.alive()?;
         let verdict = state.operate();
-        let node = &mut state.nodes[self.node];
+        let State { nodes, rng, .. } = &mut *state;
         match verdict {
-            Ok(()) => node.sync(),
-            Err(_) => node.pending.iter_mut().for_each(|p| p.abandoned = true),
+            Ok(()) => nodes[self.node].sync(),
+            Err(_) => nodes[self.node].gamble(rng),
         }
         verdict
     }
@@ -438,7 +445,7 @@ impl DiskFile for FaultyFile {
         state.room_for(self.node, len as usize)?;
         let node = &mut state.nodes[self.node];
         grow(&mut node.current, len as usize);
-        node.pending.push(Pending { change: Change::Grow { len: len as usize }, abandoned: false });
+        node.pending.push(Change::Grow { len: len as usize });
         Ok(())
     }
 
@@ -486,11 +493,14 @@ mod tests {
     #[test]
     fn a_sync_after_a_failed_sync_saves_nothing_of_before() {
         let lost = (0..64).any(|seed| {
-            let (disk, file) = disk_with_file();
+            let disk = FaultyDisk::with_seed(seed);
+            let file = disk.create("f").unwrap();
+            disk.sync_dir().unwrap();
             write(&file, 0, 1, 512).unwrap();
             disk.set_faults(Faults::Once(1));
             assert!(file.fdatasync().is_err());
             file.fdatasync().unwrap();
+            assert_eq!(disk.contents("f").unwrap().len(), 512, "it is still seen");
             disk.power_cut(seed);
             disk.contents("f").unwrap().is_empty()
         });

@@ -85,6 +85,10 @@ impl<D: Disk> Journal<D> {
         self.cursors.iter_mut().for_each(|cursor| cursor.through = cursor.through.min(last));
         let confirmed = self.state.confirm();
         self.settle_state(confirmed)?;
+        if self.state.saved().generation == 0 {
+            // A new file gets both its slots at once, so that from now on one may be lost.
+            self.checkpoint()?;
+        }
         self.checkpoint()
     }
 
@@ -229,12 +233,16 @@ impl<D: Disk> Journal<D> {
 
     fn current_state(&self) -> JournalState {
         let table = self.shared.table();
-        let floor = table.live.front().map_or(self.next_id(), |segment| segment.id);
-        // While damage is open its claim must stay on disk.
-        let claim = if self.unanswered.is_some() { self.state.saved().durable } else { table.durable };
+        // While damage is not answered for, all that tells of it must stay on disk and above the floor.
+        let saved = self.state.saved();
+        let (end, claim) = match self.unanswered {
+            Some(_) => (saved.floor, saved.durable),
+            None => (self.next_id(), table.durable),
+        };
+        let floor = table.live.front().map_or(end, |segment| segment.id);
         // What the floor leaves behind counts as durable: nobody needs it.
         let kept = table.durable.max(table.first() - 1);
-        let saved = |c: &Cursor| Cursor { name: c.name.clone(), through: c.through.min(kept) };
+        let lagging = |c: &Cursor| Cursor { name: c.name.clone(), through: c.through.min(kept) };
         JournalState {
             generation: 0,
             floor,
@@ -243,7 +251,7 @@ impl<D: Disk> Journal<D> {
             segment_bytes: self.config.segment_bytes,
             session: self.session,
             segments: self.config.segments(),
-            cursors: self.cursors.iter().map(saved).collect(),
+            cursors: self.cursors.iter().map(lagging).collect(),
         }
     }
 

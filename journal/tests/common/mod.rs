@@ -72,8 +72,7 @@ pub fn read_all<D: Disk>(reader: &mut Reader<D>, from: u64, max_bytes: usize) ->
         all.extend(unpack(&batch, at));
     }
     let walked: Vec<_> = reader.headers(from).map(Result::unwrap).collect();
-    let expected: Vec<_> =
-        all.iter().zip(from..).map(|(e, i)| (i, EntryHeader::decode(&e.header).unwrap())).collect();
+    let expected: Vec<_> = all.iter().zip(from..).map(|(e, i)| (i, EntryHeader::decode(&e.header).unwrap())).collect();
     assert_eq!(walked, expected);
     all
 }
