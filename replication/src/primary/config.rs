@@ -23,7 +23,8 @@ pub struct PrimaryConfig {
     pub region_size: u32,
     /// Sizes of the volumes in bytes, in the order of their index.
     pub volumes: Vec<u64>,
-    /// Bytes that may be sent and not yet durable at the secondary; the secondary's own window counts too.
+    /// Bytes that may be sent and not yet durable at the secondary, exceeded by at most one entry or region; the
+    /// secondary's own window counts too.
     pub window_bytes: u64,
     /// Bytes of entries per frame, at most [`MAX_BODY`].
     pub max_batch_bytes: u32,

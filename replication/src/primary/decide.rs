@@ -95,6 +95,10 @@ impl Primary {
 
     pub(super) fn next_frame(&mut self, now: Now) -> Send {
         let Link::Up(session) = &mut self.link else { return Send::Nothing };
+        if session.reading.is_some() {
+            // Content that was read must not come after entries that are newer than it.
+            return session.keepalive(now, self.config.keepalive);
+        }
         if let Some(generation) = session.cut {
             match self.covered.filter(|_| self.saves.is_saved(generation)) {
                 None => return session.keepalive(now, self.config.keepalive),
@@ -109,7 +113,7 @@ impl Primary {
             return keepalive;
         }
         let entries = session.sent.next() < self.journal.next;
-        let regions = session.reading.is_none() && (session.owed || !self.dirty.is_empty());
+        let regions = session.owed || !self.dirty.is_empty();
         if regions && (!entries || session.regions_in_turn < self.config.regions_per_batch) {
             return self.take_regions(space);
         }

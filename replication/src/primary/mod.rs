@@ -73,7 +73,8 @@ pub enum Send {
     /// as one frame, each at position [`Primary::sent`] with that counter as `consistent_after`; then
     /// [`Primary::regions_sent`], or [`Primary::regions_failed`] when the device could not be read. `remaining` of
     /// the last one is [`Primary::region_remaining`] at the moment of encoding; of the one before, one more; and so
-    /// on. A single empty range heals without content.
+    /// on. A single empty range heals without content. Nothing else is handed out meanwhile, because content must
+    /// not follow entries that are newer than it.
     Regions(Vec<(VolumeIndex, ByteRange)>),
     /// Send a keep-alive; then [`Primary::keepalive_sent`].
     KeepAlive,

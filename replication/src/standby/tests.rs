@@ -1,1 +1,316 @@
+use std::vec::Vec;
 
+use formats::entry::PayloadInfo;
+use formats::wire::VolumeIdentity;
+use formats::{EntryHeader, Op};
+
+use super::*;
+use crate::consistency::tests::{gap, record, region};
+
+fn config() -> StandbyConfig {
+    let volume = |name: &str| LocalVolume { name: name.into(), size: 4096, block_size: 512 };
+    StandbyConfig::new("b", vec![volume("a"), volume("z")])
+}
+
+fn hello(stream: u64) -> Hello {
+    let volumes = vec![VolumeIdentity { name: "a".into(), size: 4096, block_size: 512 }];
+    Hello { min_version: 1, max_version: 1, stream, group: "g".into(), region_size: 4096, volumes }
+}
+
+fn write(position: u64, seq: u64) -> EntryHeader {
+    record(position, seq, Op::Write, PayloadInfo::data(b"12345678"))
+}
+
+/// A driver whose journal and target are lists.
+struct Story {
+    engine: Standby,
+    journal: Vec<EntryHeader>,
+    applied: Vec<u64>,
+    frames: u64,
+}
+
+impl Story {
+    fn new() -> Self {
+        let mut engine = Standby::recover(config(), &StandbyState::blank(0));
+        engine.redo_end();
+        Self { engine, journal: Vec::new(), applied: Vec::new(), frames: 0 }
+    }
+
+    /// With a session of stream 7 that starts with a cut and everything healed.
+    fn connected() -> Self {
+        let mut story = Self::new();
+        story.hello(7).expect("accepted");
+        story.frame(&[gap(3, 1, 3)]).expect("a cut");
+        story.frame(&[region(3, 3, 0)]).expect("a region");
+        story.durable();
+        story.apply_all();
+        story
+    }
+
+    fn hello(&mut self, stream: u64) -> Result<Welcome, Refuse> {
+        let accepted = self.engine.hello(&hello(stream))?;
+        if let Some(state) = accepted.save_first {
+            self.engine.checkpoint_saved(Now::ZERO, &state);
+        }
+        self.frames = 0;
+        Ok(accepted.welcome)
+    }
+
+    fn frame(&mut self, headers: &[EntryHeader]) -> Result<(), ProtocolError> {
+        self.engine.frame(self.frames + 1, headers)?;
+        self.frames += 1;
+        let first = self.journal.len() as u64 + 1;
+        self.journal.extend_from_slice(headers);
+        self.engine.journaled(first..first + headers.len() as u64).expect("in order");
+        Ok(())
+    }
+
+    fn durable(&mut self) {
+        self.engine.durable(self.journal.len() as u64).expect("journalled");
+    }
+
+    fn apply_all(&mut self) {
+        while let Some(index) = self.engine.next_ready() {
+            self.engine.applied(index).expect("named");
+            self.applied.push(index);
+        }
+    }
+
+    /// Killed and started again with this state; the journal keeps all its entries.
+    fn restart(&mut self, state: &StandbyState) {
+        self.engine = Standby::recover(config(), state);
+        for index in state.local_index + 1..=self.journal.len() as u64 {
+            self.engine.redo(index, &self.journal[index as usize - 1]).expect("its own journal");
+        }
+        self.engine.redo_end();
+    }
+}
+
+#[test]
+fn nothing_is_applied_or_acknowledged_before_it_is_durable() {
+    let mut story = Story::connected();
+    story.engine.poll_ack();
+    story.frame(&[write(4, 4), write(5, 5)]).expect("follows");
+    let ack = story.engine.poll_ack().expect("received");
+    assert_eq!((ack.received_frame, ack.durable_frame, ack.durable), (3, 2, 3));
+    assert_eq!(story.engine.next_ready(), None);
+    story.durable();
+    let ack = story.engine.poll_ack().expect("durable");
+    assert_eq!((ack.durable_frame, ack.applied_frame, ack.durable, ack.applied), (3, 2, 5, 3));
+    story.apply_all();
+    let ack = story.engine.poll_ack().expect("applied");
+    assert_eq!((ack.applied_frame, ack.applied, ack.data), (3, 5, DataState::Consistent));
+    assert_eq!(story.engine.poll_ack(), None);
+}
+
+#[test]
+fn a_full_resync_ends_blank_and_inconsistent() {
+    let mut story = Story::new();
+    assert_eq!(story.hello(7).expect("accepted").data, DataState::Blank);
+    story.frame(&[gap(3, 1, 3)]).expect("a cut");
+    story.durable();
+    assert_eq!(story.engine.data_state(), DataState::Inconsistent);
+    story.frame(&[region(3, 4, 1), write(4, 4), region(4, 5, 0)]).expect("follows");
+    story.durable();
+    story.apply_all();
+    assert_eq!(story.engine.data_state(), DataState::Inconsistent, "seq 5 is not applied");
+    story.frame(&[write(5, 5)]).expect("follows");
+    story.durable();
+    assert_eq!(story.engine.data_state(), DataState::Inconsistent);
+    story.apply_all();
+    assert_eq!(story.engine.data_state(), DataState::Consistent);
+}
+
+#[test]
+fn a_region_that_is_not_applied_keeps_it_inconsistent() {
+    let mut story = Story::connected();
+    story.frame(&[region(3, 3, 0)]).expect("follows");
+    story.durable();
+    assert_eq!(story.engine.data_state(), DataState::Inconsistent);
+    story.apply_all();
+    assert_eq!(story.engine.data_state(), DataState::Consistent);
+}
+
+#[test]
+fn what_a_primary_may_not_send() {
+    let mut story = Story::connected();
+    assert_eq!(story.engine.frame(2, &[write(4, 4)]), Err(ProtocolError::Frame { expected: 3, got: 2 }));
+    assert_eq!(story.engine.frame(3, &[]), Err(ProtocolError::EmptyFrame(3)));
+    assert!(matches!(story.engine.frame(3, &[write(5, 4)]), Err(ProtocolError::Position { .. })));
+    assert!(matches!(story.engine.frame(3, &[write(4, 4), write(5, 6)]), Err(ProtocolError::Seq { .. })));
+    let mut far = write(4, 4);
+    if let Entry::Record(record) = &mut far.entry {
+        record.range.offset = 4096;
+    }
+    assert!(matches!(story.engine.frame(3, &[far]), Err(ProtocolError::Range { .. })));
+    story.frame(&[write(4, 4)]).expect("nothing of the bad frames was used");
+    story.engine.disconnected();
+    assert_eq!(story.engine.frame(4, &[write(5, 5)]), Err(ProtocolError::NoSession));
+}
+
+#[test]
+fn frames_that_were_not_journalled_were_never_received() {
+    let mut story = Story::connected();
+    story.engine.frame(3, &[write(4, 4), write(5, 5)]).expect("follows");
+    story.engine.disconnected();
+    assert_eq!(story.hello(7).expect("accepted").durable, 3);
+    story.frame(&[write(4, 4)]).expect("sent again");
+}
+
+#[test]
+fn a_session_waits_for_what_the_last_one_left_in_the_journal() {
+    let mut story = Story::connected();
+    story.frame(&[write(4, 4)]).expect("follows");
+    story.engine.disconnected();
+    assert_eq!(story.hello(7).expect_err("still writing").code, RefuseCode::Busy);
+    story.durable();
+    let welcome = story.hello(7).expect("accepted");
+    assert_eq!((welcome.stream, welcome.durable, welcome.applied), (7, 4, 3));
+    story.apply_all();
+    assert_eq!(story.engine.poll_ack().expect("news").applied_frame, 0, "frames of the last session do not count");
+}
+
+#[test]
+fn hellos_that_do_not_fit_are_refused() {
+    let refused = |change: fn(&mut Hello)| {
+        let mut hello = hello(7);
+        change(&mut hello);
+        Story::new().engine.hello(&hello).expect_err("refused").code
+    };
+    assert_eq!(refused(|hello| hello.min_version = 2), RefuseCode::Version);
+    assert_eq!(refused(|hello| hello.max_version = 0), RefuseCode::Version);
+    assert_eq!(refused(|hello| hello.volumes[0].name = "q".into()), RefuseCode::UnknownVolume);
+    assert_eq!(refused(|hello| hello.volumes.clear()), RefuseCode::UnknownVolume);
+    assert_eq!(refused(|hello| hello.volumes.push(hello.volumes[0].clone())), RefuseCode::UnknownVolume);
+    assert_eq!(refused(|hello| hello.volumes[0].size = 4097), RefuseCode::Geometry);
+    assert_eq!(refused(|hello| hello.volumes[0].block_size = 4096), RefuseCode::Geometry);
+    let mut story = Story::connected();
+    assert_eq!(story.hello(7).expect_err("one at a time").code, RefuseCode::Busy);
+}
+
+#[test]
+fn a_restart_applies_everything_behind_the_checkpoint_again() {
+    let mut story = Story::connected();
+    let state = story.engine.checkpoint();
+    assert_eq!((state.local_index, state.position, state.applied_seq), (2, Position(3), Seq(3)));
+    story.frame(&[write(4, 4), gap(5, 5, 6)]).expect("follows");
+    story.frame(&[region(5, 6, 0)]).expect("follows");
+    story.durable();
+    story.apply_all();
+    let before = story.engine.status();
+    story.restart(&state);
+    assert!(story.engine.recovering());
+    assert_eq!(story.hello(7).expect_err("recovering").code, RefuseCode::Busy);
+    story.applied.clear();
+    story.apply_all();
+    assert_eq!(story.applied, [3, 5]);
+    let after = story.engine.status();
+    assert_eq!((after.durable, after.applied, after.data), (before.durable, before.applied, DataState::Consistent));
+    assert_eq!(story.hello(7).expect("accepted").durable, 5);
+}
+
+#[test]
+fn a_checkpoint_knows_a_hole_whose_region_was_not_applied() {
+    let mut story = Story::connected();
+    story.frame(&[gap(4, 4, 6)]).expect("follows");
+    story.frame(&[region(4, 6, 0)]).expect("follows");
+    story.durable();
+    let state = story.engine.checkpoint();
+    assert_eq!(state.local_index, 3);
+    story.journal.truncate(3);
+    story.restart(&state);
+    assert_eq!(story.engine.data_state(), DataState::Inconsistent);
+}
+
+#[test]
+fn a_checkpoint_is_due_when_something_new_is_applied() {
+    let mut story = Story::connected();
+    assert_eq!(story.engine.poll_timeout(), Some(Now::from_secs(1)));
+    assert!(!story.engine.checkpoint_due(Now::from_millis(999)));
+    assert!(story.engine.checkpoint_due(Now::from_secs(1)));
+    let state = story.engine.checkpoint();
+    assert_eq!(story.engine.trim_through(), 0);
+    story.engine.checkpoint_saved(Now::from_secs(1), &state);
+    assert_eq!(story.engine.trim_through(), 2);
+    assert_eq!(story.engine.poll_timeout(), None);
+}
+
+#[test]
+fn another_stream_waits_for_the_old_one_and_starts_blank() {
+    let mut story = Story::connected();
+    story.frame(&[write(4, 4)]).expect("follows");
+    story.durable();
+    story.engine.disconnected();
+    assert_eq!(story.hello(8).expect_err("entries of stream 7 wait").code, RefuseCode::Busy);
+    story.apply_all();
+    let welcome = story.hello(8).expect("accepted");
+    assert_eq!((welcome.stream, welcome.durable), (7, 4), "the answer tells what was held");
+    assert_eq!(story.engine.data_state(), DataState::Blank);
+    let state = story.engine.checkpoint();
+    assert_eq!((state.stream, state.position, state.local_index), (StreamId(8), Position(0), 3));
+    story.frame(&[gap(1, 1, 1), write(2, 2)]).expect("a cut to a lower seq");
+    story.durable();
+    story.apply_all();
+    assert_eq!(story.engine.status().applied, Tip { position: Position(2), seq: Seq(2) });
+}
+
+#[test]
+fn no_frame_is_taken_before_the_new_stream_is_saved() {
+    let mut story = Story::new();
+    let accepted = story.engine.hello(&hello(7)).expect("accepted");
+    let state = accepted.save_first.expect("to be saved");
+    assert_eq!(story.engine.frame(1, &[gap(1, 1, 1)]), Err(ProtocolError::NoSession));
+    story.engine.disconnected();
+    assert!(story.engine.hello(&hello(7)).expect("accepted").save_first.is_some(), "asked for again");
+    story.engine.checkpoint_saved(Now::ZERO, &state);
+    assert_eq!(story.engine.frame(1, &[gap(1, 1, 1)]), Ok(()));
+}
+
+#[test]
+fn a_cut_that_goes_back_waits_until_all_before_it_is_applied() {
+    let mut story = Story::connected();
+    story.frame(&[write(4, 4), gap(2, 1, 2), write(3, 3)]).expect("follows");
+    story.durable();
+    assert_eq!(story.engine.next_ready(), Some(3));
+    assert_eq!(story.engine.next_ready(), None);
+    story.engine.applied(3).expect("named");
+    assert_eq!(story.engine.next_ready(), Some(5));
+    story.engine.applied(5).expect("named");
+    assert_eq!(story.engine.status().applied, Tip { position: Position(3), seq: Seq(3) });
+}
+
+#[test]
+fn a_failed_target_stops_everything_visibly() {
+    let mut story = Story::connected();
+    story.frame(&[write(4, 4)]).expect("follows");
+    story.durable();
+    story.engine.target_failed("write error on /dev/x");
+    assert_eq!(story.engine.next_ready(), None);
+    assert_eq!((story.engine.mode(), story.engine.wants_frames()), (StandbyMode::Stopped, false));
+    story.engine.disconnected();
+    let refuse = story.hello(7).expect_err("stopped");
+    assert_eq!(refuse.code, RefuseCode::Stopped);
+    assert!(refuse.text.to_string_lossy().contains("write error on /dev/x"));
+}
+
+#[test]
+fn frames_are_not_wanted_while_too_much_waits() {
+    let mut story = Story::connected();
+    story.engine.config.max_pending = 2;
+    story.frame(&[write(4, 4), write(5, 5)]).expect("follows");
+    assert!(!story.engine.wants_frames());
+    story.durable();
+    story.apply_all();
+    assert!(story.engine.wants_frames());
+}
+
+#[test]
+fn a_driver_that_breaks_the_order_is_told() {
+    let mut story = Story::connected();
+    assert_eq!(story.engine.journaled(9..10), Err(StandbyError::Index { expected: 3, got: 9 }));
+    assert_eq!(story.engine.journaled(3..4), Err(StandbyError::Unexpected(3)));
+    assert_eq!(story.engine.durable(3), Err(StandbyError::Unexpected(3)));
+    story.engine.frame(3, &[write(4, 4), write(5, 5)]).expect("follows");
+    assert_eq!(story.engine.journaled(3..4), Err(StandbyError::Unexpected(4)));
+    assert!(matches!(story.engine.applied(3), Err(StandbyError::Scheduler(_))));
+}
