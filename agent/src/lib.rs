@@ -1,4 +1,155 @@
+//! The primary's side: observes block devices with eBPF and ships every completed change, in order, to a standby.
 //!
+//! [`Agent::start`] does the whole of it: checks, loading or picking up the pinned probe, the self-test, journal, link.
+//! What it guarantees: it never writes to an observed device; every completed change is in the journal or in a dirty
+//! map; stopping or dying leaves the probe pinned, so tracking goes on.
 
+pub mod bench;
 pub mod btf;
+pub mod capture;
+mod config;
+mod error;
+mod identity;
 pub mod preflight;
+pub mod primary;
+pub mod probe;
+pub mod selftest;
+mod setup;
+mod status;
+mod verify;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+pub use config::{AgentConfig, NamedDevice};
+pub use error::{AgentError, ErrorClass};
+pub use status::{AgentStatus, DetachReport, DrainReport};
+pub use verify::{Difference, VerifyReport};
+
+use crate::capture::Shared;
+use crate::primary::LogError;
+use crate::primary::core::Core;
+use crate::primary::shipper::{Destination, HashQuestion, Shipper};
+
+/// A running agent. Dropping it stops it and leaves the probe pinned.
+pub struct Agent {
+    core: Arc<Core>,
+    capture: Arc<Shared>,
+    to: String,
+    picked_up: bool,
+    questions: mpsc::Sender<HashQuestion>,
+    log: Option<JoinHandle<Result<(), LogError>>>,
+    link: Option<JoinHandle<()>>,
+}
+
+/// Pause between looks at a state that is waited for.
+const POLL: Duration = Duration::from_millis(20);
+
+impl Agent {
+    /// Checks everything, attaches, and starts to ship.
+    ///
+    /// # Errors
+    /// Says what is missing, refused or broken, and the remedy. Nothing new stays pinned then.
+    pub fn start(config: AgentConfig) -> Result<Self, AgentError> {
+        let setup::Ready { core, log, reader, capture, picked_up } = setup::prepare(&config)?;
+        let (questions, receiver) = mpsc::channel(16);
+        let to = Destination { address: config.to.clone(), insecure: config.insecure };
+        let shipper = Shipper::new(Arc::clone(&core), reader, to, receiver);
+        let log = spawn("log", move || log.run())?;
+        let link = spawn("link", move || run_link(shipper))?;
+        Ok(Self { core, capture, to: config.to, picked_up, questions, log: Some(log), link: Some(link) })
+    }
+
+    /// What it looks like now.
+    #[must_use]
+    pub fn status(&self) -> AgentStatus {
+        status::gather(&self.core, &self.capture, &self.to, self.picked_up)
+    }
+
+    /// Waits until everything that had completed before the call is applied at the standby, and nothing is dirty.
+    ///
+    /// # Errors
+    /// [`AgentError::TimedOut`] says what was missing.
+    pub fn drain(&self, timeout: Duration) -> Result<DrainReport, AgentError> {
+        let start = Instant::now();
+        let target = self.core.kernel_seq();
+        let mut wait = status::DrainWait::new(target);
+        loop {
+            match wait.missing(&self.core) {
+                None => return Ok(DrainReport { seq: target.0, seconds: start.elapsed().as_secs_f64() }),
+                Some(why) if start.elapsed() >= timeout => {
+                    return Err(AgentError::TimedOut { what: "draining", after: timeout, why });
+                }
+                Some(_) => std::thread::sleep(POLL),
+            }
+        }
+    }
+
+    /// Compares all volumes with the standby, chunk by chunk, by hashes. Meant for an idle device; the report says if it
+    /// was written meanwhile. `progress` gets bytes done and bytes in all.
+    ///
+    /// # Errors
+    /// When the standby is not connected or a device cannot be read.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, AgentError> {
+        verify::run(&self.core, &self.questions, progress)
+    }
+
+    /// Stops: what is captured is made durable, the probe stays pinned and goes on marking.
+    ///
+    /// # Errors
+    /// What failed in the log thread, now or earlier.
+    pub fn stop(mut self) -> Result<(), AgentError> {
+        self.halt()
+    }
+
+    fn halt(&mut self) -> Result<(), AgentError> {
+        self.core.stop.store(true, Ordering::Release);
+        self.core.wake_link.notify_one();
+        let result = match self.log.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result.map_err(AgentError::from),
+            // The panic was reported by its own hook.
+            Some(Err(_)) | None => Ok(()),
+        };
+        if let Some(link) = self.link.take() {
+            let _ = link.join();
+        }
+        result
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Whoever wants the error calls `stop`.
+        let _ = self.halt();
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &'static str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, AgentError> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(run);
+    thread.map_err(|source| AgentError::System { what: "starting a thread", source })
+}
+
+fn run_link(shipper: Shipper) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(shipper.run()),
+        Err(error) => tracing::error!("the link cannot start: {error}; entries stay in the journal"),
+    }
+}
+
+/// Takes the probe of `group` out of the kernel. A running agent must have been stopped before.
+///
+/// # Errors
+/// Names the pin that could not be removed.
+pub fn detach(group: &str, bpffs: &Path) -> Result<DetachReport, AgentError> {
+    let removed = probe::remove(&config::pin_dir(bpffs, group))?;
+    Ok(DetachReport { group: group.to_owned(), removed })
+}

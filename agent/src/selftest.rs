@@ -142,7 +142,8 @@ fn compare(
             return Err(SelfTestError::Unseen { path: path.to_owned(), seen: covered, expected: before.len() });
         };
         let at = read.offset.wrapping_sub(offset) as usize;
-        covered += matches(read.at_issue.as_deref(), before, at).ok_or_else(|| differs(path, "at issue", read.offset))?;
+        covered +=
+            matches(read.at_issue.as_deref(), before, at).ok_or_else(|| differs(path, "at issue", read.offset))?;
         matches(read.at_completion.as_deref(), after, at).ok_or_else(|| differs(path, "at completion", read.offset))?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::{Bytes, BytesMut};
 use formats::entry::{Origin, PayloadInfo};
 use formats::{ByteRange, Op, PayloadEncoding, Record, Seq, Status, VolumeIndex};
-use probe_types::{COMM_LEN, Completion, PayloadHead, Withdrawn, event_kind, state};
+use probe_types::{COMM_LEN, Completion, PayloadHead, STATUS_UNKNOWN, Withdrawn, event_kind, state};
 
 use crate::probe::ops::Ops;
 use crate::probe::shared::event;
@@ -127,6 +127,11 @@ impl Assembler {
         self.pending.len()
     }
 
+    /// Drops what waits for an issue that will never complete here.
+    pub fn forget(&mut self, issue: u64) {
+        self.pending.remove(&issue);
+    }
+
     /// Takes one ring slot. With `shed` payloads are dropped instead of kept: the records then carry addresses only.
     pub fn event(&mut self, slot: &[u8], shed: bool) -> Assembled {
         let kind = slot.first_chunk().map_or(0, |kind| u32::from_ne_bytes(*kind));
@@ -193,8 +198,12 @@ impl Assembler {
             status: Status(completion.status as u8),
             origin: self.origin(completion),
         };
-        let (payload, bytes) =
-            if op == Op::Write { self.payload_of(completion) } else { (PayloadInfo::NONE, Bytes::new()) };
+        let (payload, bytes) = if op == Op::Write && completion.status != STATUS_UNKNOWN {
+            self.payload_of(completion)
+        } else {
+            self.pending.remove(&command.issue);
+            (PayloadInfo::NONE, Bytes::new())
+        };
         Assembled::Record(Captured {
             record,
             payload,
@@ -218,7 +227,9 @@ impl Assembler {
             self.pending.get(&command.issue).and_then(|pending| pending.whole.clone())
         };
         match found {
-            Some((info, bytes)) if bytes.len() as u64 == completion.len && command.payload_at == 0 => carried(info, bytes),
+            Some((info, bytes)) if bytes.len() as u64 == completion.len && command.payload_at == 0 => {
+                carried(info, bytes)
+            }
             Some((_, bytes)) => part(&bytes, command.payload_at as usize, completion.len as usize),
             None => self.no_payload(command.state),
         }

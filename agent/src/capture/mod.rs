@@ -61,6 +61,8 @@ pub struct Shared {
     pub last_seq: AtomicU64,
     /// Counts of the assembler.
     pub assembler: Mutex<AssemblerCounters>,
+    /// Issues that will never complete here.
+    pub forget: Mutex<Vec<u64>>,
 }
 
 /// The running thread.
@@ -107,10 +109,19 @@ impl Capture {
             selftest: selftest_tx,
             shared: Arc::clone(&shared),
             max_queued_bytes: config.max_queued_bytes,
+            hole_timeout: config.hole_timeout,
+            tail: None,
             start: Instant::now(),
         };
         let thread = std::thread::Builder::new().name("capture".into()).spawn(move || worker.run())?;
         Ok(Self { batches, selftest, shared, thread: Some(thread) })
+    }
+
+    /// Says that `issue` will not complete: what waits for it is dropped.
+    pub fn forget(&self, issue: u64) {
+        if let Ok(mut forget) = self.shared.forget.lock() {
+            forget.push(issue);
+        }
     }
 
     /// Ends the thread after what it holds has been handed over.
@@ -141,6 +152,9 @@ struct Worker {
     selftest: Sender<SelfTestRead>,
     shared: Arc<Shared>,
     max_queued_bytes: u64,
+    hole_timeout: Duration,
+    /// Completions up to this number were missing since then.
+    tail: Option<(u64, Duration)>,
     start: Instant,
 }
 
@@ -154,6 +168,10 @@ impl Worker {
                 return self.ring;
             }
             idle = if taken > 0 { 0 } else { idle + 1 };
+            if taken == 0 {
+                self.look_for_lost_tail();
+                self.forget();
+            }
             self.pause(idle);
         }
     }
@@ -216,6 +234,31 @@ impl Worker {
                 Ordered::Gap(gap) => gap.last.0,
             };
             self.shared.last_seq.store(seq, Ordering::Release);
+        }
+    }
+
+    /// A completion that was numbered but never came leaves no hole when nothing comes after it: the kernel's counter
+    /// tells.
+    fn look_for_lost_tail(&mut self) {
+        let now = self.start.elapsed();
+        let numbered = self.probe.order.word(0, 0).load(Ordering::Acquire);
+        if Seq(numbered) < self.sequencer.next() {
+            self.tail = None;
+            return;
+        }
+        match self.tail {
+            Some((through, since)) if now.saturating_sub(since) >= self.hole_timeout => {
+                self.tail = None;
+                self.sequencer.declare_lost(Seq(through));
+            }
+            Some(_) => {}
+            None => self.tail = Some((numbered, now)),
+        }
+    }
+
+    fn forget(&mut self) {
+        if let Ok(mut forget) = self.shared.forget.lock() {
+            forget.drain(..).for_each(|issue| self.assembler.forget(issue));
         }
     }
 

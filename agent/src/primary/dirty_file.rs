@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use formats::dirty::{self, DirtyMapError};
-use formats::{ByteRange, StreamId, VolumeIndex};
+use formats::StreamId;
+use formats::dirty::{self, DirtyMapFile};
 
 /// The file, written aside and renamed.
 #[derive(Debug)]
@@ -19,8 +19,8 @@ pub struct DirtyFile {
 pub enum Persisted {
     /// There is none: nothing was ever dirty, or this is the first run.
     Absent,
-    /// These runs are dirty.
-    Runs(Vec<(VolumeIndex, ByteRange)>),
+    /// A map of this stream.
+    Map(DirtyMapFile),
     /// It belongs to another stream or is damaged: everything must be taken for dirty.
     Unusable(String),
 }
@@ -36,11 +36,10 @@ impl DirtyFile {
     ///
     /// # Errors
     /// The system's; the old content then stays.
-    pub fn save(&self, stream: StreamId, runs: &[(VolumeIndex, ByteRange)]) -> io::Result<()> {
+    pub fn save(&self, map: &DirtyMapFile) -> io::Result<()> {
         let aside = self.path.with_extension("map.new");
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-        file.write_all(&dirty::encode(stream, runs))?;
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        file.write_all(&dirty::encode(map))?;
         file.sync_all()?;
         fs::rename(&aside, &self.path)?;
         File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
@@ -57,11 +56,9 @@ impl DirtyFile {
             Err(error) => return Err(error),
         };
         Ok(match dirty::decode(&bytes) {
-            Ok((saved, runs)) if saved == stream => Persisted::Runs(runs),
-            Ok((saved, _)) => Persisted::Unusable(format!("it belongs to stream {saved}")),
-            Err(error @ (DirtyMapError::Length { .. } | DirtyMapError::Magic(_) | DirtyMapError::Checksum)) => {
-                Persisted::Unusable(error.to_string())
-            }
+            Ok(map) if map.stream == stream => Persisted::Map(map),
+            Ok(map) => Persisted::Unusable(format!("it belongs to stream {}", map.stream)),
+            Err(error) => Persisted::Unusable(error.to_string()),
         })
     }
 }
@@ -69,6 +66,7 @@ impl DirtyFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use formats::{ByteRange, VolumeIndex};
 
     #[test]
     fn saves_loads_and_tells_damage() {
@@ -76,9 +74,9 @@ mod tests {
         let file = DirtyFile::new(dir.path());
         let stream = StreamId(5);
         assert_eq!(file.load(stream).expect("load"), Persisted::Absent);
-        let runs = vec![(VolumeIndex(0), ByteRange::new(65536, 65536))];
-        file.save(stream, &runs).expect("save");
-        assert_eq!(file.load(stream).expect("load"), Persisted::Runs(runs));
+        let map = DirtyMapFile { stream, runs: vec![(VolumeIndex(0), ByteRange::new(65536, 65536))], covered: None };
+        file.save(&map).expect("save");
+        assert_eq!(file.load(stream).expect("load"), Persisted::Map(map));
         assert!(matches!(file.load(StreamId(6)).expect("load"), Persisted::Unusable(_)));
         fs::write(dir.path().join("dirty.map"), b"garbage").expect("damage");
         assert!(matches!(file.load(stream).expect("load"), Persisted::Unusable(_)));

@@ -99,6 +99,8 @@ pub struct Probe {
 
 /// Index of `last_object` among the 64-bit words of `Order`.
 const ORDER_LAST_OBJECT: usize = 12;
+/// Index of `addresses_only` among its 32-bit words.
+const ORDER_ADDRESSES_ONLY: usize = 18;
 
 impl Probe {
     /// Loads, attaches and pins a new probe for `spec` under `pin_dir`.
@@ -158,6 +160,19 @@ impl Probe {
         Ok(())
     }
 
+    /// Whether payload is copied, or only addresses are carried from now on.
+    pub fn set_addresses_only(&self, addresses_only: bool) {
+        self.order.half_word(0, ORDER_ADDRESSES_ONLY).store(u32::from(addresses_only), Ordering::Release);
+    }
+
+    /// The table of commands in flight.
+    ///
+    /// # Errors
+    /// When its pin cannot be opened.
+    pub fn in_flight(&self) -> Result<MapData, ProbeError> {
+        self.pins.map("IN_FLIGHT")
+    }
+
     /// How often an issue on any disk of the host came while its program ran on that CPU, and was skipped. On an observed
     /// disk the completion then counts as untracked, and its range is read back.
     #[must_use]
@@ -168,7 +183,9 @@ impl Probe {
     /// Sum of the counters over all CPUs.
     #[must_use]
     pub fn sum_counters(&self) -> CpuCounters {
-        (0..self.counters.len()).map(|cpu| self.counters.read(cpu)).fold(CpuCounters::default(), |sum, one| add(sum, one))
+        (0..self.counters.len())
+            .map(|cpu| self.counters.read(cpu))
+            .fold(CpuCounters::default(), |sum, one| add(sum, one))
     }
 }
 

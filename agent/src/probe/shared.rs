@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use aya::Pod;
-use probe_types::{CpuCounters, Layout, Volume};
+use probe_types::{CpuCounters, InFlight, Layout, Volume};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// A type that consists of 64-bit words, or of 32-bit words in pairs, without padding.
@@ -36,6 +36,8 @@ pub struct Plain<T: Copy>(pub T);
 unsafe impl Pod for Plain<Volume> {}
 // SAFETY: `repr(C)` integers of one size.
 unsafe impl Pod for Plain<Layout> {}
+// SAFETY: `repr(C)` integers without padding; the size is asserted in probe-types.
+unsafe impl Pod for Plain<InFlight> {}
 
 /// An mmapable BPF array of `T`.
 pub struct SharedArray<T: Words> {
@@ -59,9 +61,8 @@ impl<T: Words> SharedArray<T> {
         let page = rustix::param::page_size();
         let bytes = (len * size_of::<T>()).next_multiple_of(page);
         // SAFETY: a fresh mapping at an address of the kernel's choice; it is unmapped on drop only.
-        let base = unsafe {
-            mmap(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)?
-        };
+        let base =
+            unsafe { mmap(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)? };
         let base = NonNull::new(base).ok_or(rustix::io::Errno::NOMEM)?;
         Ok(Self { base, bytes, len, element: PhantomData })
     }

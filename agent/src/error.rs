@@ -1,0 +1,127 @@
+//! Why an agent does not start or cannot do what was asked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::btf::BtfError;
+use crate::preflight::features::{BpffsError, MissingFeature};
+use crate::preflight::{DeviceError, StackError};
+use crate::primary::LogError;
+use crate::probe::ProbeError;
+use crate::probe::layout::LayoutError;
+use crate::selftest::SelfTestError;
+
+/// What kind of error it is; the binary turns it into an exit code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ErrorClass {
+    /// Something was named or configured wrongly.
+    Usage,
+    /// This user or kernel cannot do it.
+    NotPermitted,
+    /// The peer, or the agent, did not answer.
+    Unreachable,
+    /// It would be dangerous.
+    Refused,
+    /// Something broke.
+    Failure,
+}
+
+/// Any error of the agent.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A device that cannot be observed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A path that would feed on itself.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    /// A feature that is missing.
+    #[error(transparent)]
+    Feature(#[from] MissingFeature),
+    /// No BPF file system.
+    #[error(transparent)]
+    Bpffs(#[from] BpffsError),
+    /// Kernel types that cannot be read.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// Kernel structures that cannot be used.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The probe.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// Payload cannot be carried.
+    #[error(transparent)]
+    SelfTest(#[from] SelfTestError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] journal::JournalError),
+    /// The journal could not be read.
+    #[error(transparent)]
+    JournalRead(#[from] journal::ReadError),
+    /// The engine refuses its configuration.
+    #[error("configuration: {0}")]
+    Config(#[from] replication::primary::ConfigError),
+    /// The log thread failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Wrong arguments.
+    #[error("{0}")]
+    Usage(String),
+    /// Another agent observes the device.
+    #[error("{device} is observed by another blkecho agent; stop that one first (`blkecho status` lists them)")]
+    Busy {
+        /// The device.
+        device: PathBuf,
+    },
+    /// A file of the state directory.
+    #[error("{what} {path}: {source}")]
+    State {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// Not done in time.
+    #[error("{what} was not done within {after:?}: {why}")]
+    TimedOut {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        after: Duration,
+        /// What was missing.
+        why: String,
+    },
+    /// The link is down.
+    #[error("the standby is not connected: {0}")]
+    NotConnected(String),
+    /// The system gave no thread or socket.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+impl AgentError {
+    /// Its kind.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Usage(_) | Self::Config(_) | Self::Device(_) => ErrorClass::Usage,
+            Self::Feature(_) | Self::Bpffs(_) | Self::Btf(_) | Self::Layout(_) => ErrorClass::NotPermitted,
+            Self::TimedOut { .. } | Self::NotConnected(_) => ErrorClass::Unreachable,
+            Self::Stack(_) | Self::Busy { .. } | Self::SelfTest(_) => ErrorClass::Refused,
+            Self::Probe(_)
+            | Self::Journal(_)
+            | Self::JournalRead(_)
+            | Self::Log(_)
+            | Self::State { .. }
+            | Self::System { .. } => ErrorClass::Failure,
+        }
+    }
+}

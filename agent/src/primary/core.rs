@@ -1,0 +1,156 @@
+//! What the threads of one primary share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use formats::wire::VolumeIdentity;
+use formats::{Seq, StreamId};
+use replication::primary::Primary;
+use tokio::sync::Notify;
+
+use super::regions::Volumes;
+use crate::probe::Probe;
+use crate::setup::Observed;
+
+/// One observed volume, as the threads need it.
+#[derive(Debug, Clone)]
+pub struct VolumeInfo {
+    /// Name, size and block size, as told to the standby.
+    pub identity: VolumeIdentity,
+    /// The device's path.
+    pub path: std::path::PathBuf,
+    /// Where sysfs counts the commands that its disk has in flight.
+    pub inflight: std::path::PathBuf,
+    /// Where sysfs tells its size, in sectors.
+    pub size: std::path::PathBuf,
+}
+
+/// Shared state. The engine's lock is held for decisions only, never during I/O.
+pub struct Core {
+    /// The engine of the secondary.
+    engine: Mutex<Primary>,
+    /// The probe.
+    pub probe: Arc<Probe>,
+    /// For reading regions back.
+    pub readers: Volumes,
+    /// The volumes, by index.
+    pub volumes: Vec<VolumeInfo>,
+    /// The stream of this probe.
+    pub stream: StreamId,
+    /// The group's name.
+    pub group: String,
+    /// Bytes per region.
+    pub region_bytes: u32,
+    /// Woken when there may be something to send.
+    pub wake_link: Notify,
+    /// Set when everything ends.
+    pub stop: AtomicBool,
+    /// Numbers of the log thread.
+    pub log: LogCounters,
+    /// The last thing that went wrong with the link, for people.
+    pub link_error: Mutex<Option<String>>,
+    start: Instant,
+    /// The claims on the devices.
+    _observed: Observed,
+}
+
+/// Numbers that the log thread keeps for `status`.
+#[derive(Debug, Default)]
+pub struct LogCounters {
+    /// Bytes of the journal in use.
+    pub journal_used: AtomicU64,
+    /// Bytes of the journal.
+    pub journal_total: AtomicU64,
+    /// Last journal position that survives a power cut.
+    pub journal_durable: AtomicU64,
+    /// Gaps: stretches of completions that were lost.
+    pub gaps: AtomicU64,
+    /// Completions in them.
+    pub gap_completions: AtomicU64,
+    /// Times that the kernel's dirty map was taken over.
+    pub takeovers: AtomicU64,
+    /// Commands found to have ended unseen by looking at the disk.
+    pub swept: AtomicU64,
+    /// Commands whose effect is not known at the block layer.
+    pub opaque: AtomicU64,
+    /// Commands that failed on the device.
+    pub failed: AtomicU64,
+    /// Epochs of the kernel's dirty map that were cleared.
+    pub epochs_cleared: AtomicU64,
+    /// Set when the journal is of no more use, with the reason.
+    pub failure: Mutex<Option<String>>,
+}
+
+impl LogCounters {
+    /// Adds `n` to one of the counters.
+    pub fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+/// What [`Core::new`] is made of.
+pub struct CoreParts {
+    /// The engine.
+    pub engine: Primary,
+    /// The probe.
+    pub probe: Arc<Probe>,
+    /// The volumes.
+    pub volumes: Vec<VolumeInfo>,
+    /// Their readers.
+    pub readers: Volumes,
+    /// The stream.
+    pub stream: StreamId,
+    /// The group.
+    pub group: String,
+    /// Bytes per region.
+    pub region_bytes: u32,
+    /// The claims on the devices.
+    pub(crate) observed: Observed,
+}
+
+impl Core {
+    /// Puts the parts together; the engine's clock starts now.
+    #[must_use]
+    pub fn new(parts: CoreParts) -> Arc<Self> {
+        Arc::new(Self {
+            engine: Mutex::new(parts.engine),
+            probe: parts.probe,
+            readers: parts.readers,
+            volumes: parts.volumes,
+            stream: parts.stream,
+            group: parts.group,
+            region_bytes: parts.region_bytes,
+            wake_link: Notify::new(),
+            stop: AtomicBool::new(false),
+            log: LogCounters::default(),
+            link_error: Mutex::new(None),
+            start: Instant::now(),
+            _observed: parts.observed,
+        })
+    }
+
+    /// The engine's clock.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// The engine. A thread that panicked while it decided leaves a state that nobody may trust, so its lock is passed
+    /// on with the panic.
+    pub fn engine(&self) -> MutexGuard<'_, Primary> {
+        self.engine.lock().expect("a thread panicked while it held the engine")
+    }
+
+    /// Last completion that the kernel has numbered.
+    #[must_use]
+    pub fn kernel_seq(&self) -> Seq {
+        Seq(self.probe.order.word(0, 0).load(Ordering::Acquire))
+    }
+
+    /// Whether everything is to end.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,12 @@
+//! Driving the primary: the log thread, the link thread, and what they share.
+
+pub mod core;
+mod dirty_file;
+pub mod kernel_map;
+mod log;
+pub mod regions;
+pub mod shipper;
+mod sweeper;
+
+pub use dirty_file::{DirtyFile, Persisted};
+pub use log::{CURSOR, Log, LogError, LogParts};

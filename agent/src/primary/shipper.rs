@@ -1,0 +1,341 @@
+//! The link thread: connects, ships entries and regions as the engine says, takes acknowledgements.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use formats::entry::{Entry, EntryHeader, HEADER_LEN, PayloadInfo, Region};
+use formats::wire::{Ack, FrameKind, HashReply, HashRequest, Hello, MIN_VERSION, VERSION, Welcome};
+use formats::{ByteRange, Position, VolumeIndex};
+use journal::{Reader, RealDisk};
+use link::{FrameReader, FrameWriter, LinkError, Transport};
+use replication::primary::{Resume, Send};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::core::Core;
+use super::regions::AlignedBytes;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(20);
+/// The engine is asked again at least this often.
+const MAX_WAIT: Duration = Duration::from_millis(500);
+
+/// Hashes of consecutive chunks of a volume, asked of the secondary.
+pub struct HashQuestion {
+    /// Which volume.
+    pub volume: VolumeIndex,
+    /// Which bytes.
+    pub range: ByteRange,
+    /// Bytes per hash.
+    pub chunk: u32,
+    /// Where the answer goes; dropped when the link breaks.
+    pub answer: oneshot::Sender<Vec<[u8; 32]>>,
+}
+
+/// Where the secondary is.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Whether another address than loopback may be used without encryption.
+    pub insecure: bool,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("reading the journal: {0}")]
+    Journal(#[from] journal::ReadError),
+    #[error("{0}")]
+    Closed(String),
+}
+
+type Questions = Arc<Mutex<HashMap<u64, oneshot::Sender<Vec<[u8; 32]>>>>>;
+
+/// The link of one primary.
+pub struct Shipper {
+    core: Arc<Core>,
+    reader: Reader<RealDisk>,
+    to: Destination,
+    questions: mpsc::Receiver<HashQuestion>,
+    next_question: AtomicU64,
+}
+
+impl Shipper {
+    /// For this destination. Questions come by `questions`.
+    #[must_use]
+    pub fn new(
+        core: Arc<Core>,
+        reader: Reader<RealDisk>,
+        to: Destination,
+        questions: mpsc::Receiver<HashQuestion>,
+    ) -> Self {
+        Self { core, reader, to, questions, next_question: AtomicU64::new(1) }
+    }
+
+    /// Runs until the agent stops.
+    pub async fn run(mut self) {
+        while !self.core.stopping() {
+            let now = self.core.now();
+            let next = self.core.engine().poll_send(now);
+            if next == Send::Reconnect {
+                self.connect().await;
+            } else {
+                self.wait().await;
+            }
+        }
+    }
+
+    async fn connect(&mut self) {
+        let result = self.session().await;
+        let now = self.core.now();
+        self.core.engine().disconnected(now);
+        if let Err(error) = result {
+            self.note(&error.to_string());
+        }
+    }
+
+    /// Logs a link error once, however often it comes again.
+    fn note(&self, text: &str) {
+        let Ok(mut last) = self.core.link_error.lock() else { return };
+        if last.as_deref() != Some(text) && !self.core.stopping() {
+            warn!("link to {}: {text}; trying again", self.to.address);
+        }
+        *last = Some(text.to_owned());
+    }
+
+    async fn session(&mut self) -> Result<(), SessionError> {
+        let transport = link::connect(&self.to.address, self.to.insecure, CONNECT_TIMEOUT).await?;
+        let (mut reader, mut writer) = transport.into_frames();
+        writer.send_message(&self.hello()).await?;
+        let welcome: Welcome = reader.read_message_within(WELCOME_TIMEOUT).await?;
+        reader.accept_large_bodies();
+        let now = self.core.now();
+        let resume = self.core.engine().connected(now, &welcome);
+        self.announce(&welcome, resume);
+        let questions = Questions::default();
+        let reading = tokio::spawn(read_loop(Arc::clone(&self.core), reader, Arc::clone(&questions)));
+        let result = self.write_loop(&mut writer, &questions, &reading).await;
+        if reading.is_finished() {
+            if let Ok(Err(error)) = reading.await {
+                return Err(error.into());
+            }
+        } else {
+            reading.abort();
+        }
+        result
+    }
+
+    fn hello(&self) -> Hello {
+        let volumes = self.core.volumes.iter().map(|volume| volume.identity.clone()).collect();
+        Hello {
+            min_version: MIN_VERSION,
+            max_version: VERSION,
+            stream: self.core.stream.0,
+            group: self.core.group.as_str().into(),
+            region_size: self.core.region_bytes,
+            volumes,
+        }
+    }
+
+    fn announce(&self, welcome: &Welcome, resume: Resume) {
+        if let Ok(mut last) = self.core.link_error.lock() {
+            *last = None;
+        }
+        let node = welcome.node.to_string_lossy();
+        match resume {
+            Resume::Continue { from } => info!("connected to {node}, going on at position {from}"),
+            Resume::Covered { from } => {
+                info!("connected to {node}, resync of dirty regions, then from position {from}")
+            }
+            Resume::Full(reason) => info!("connected to {node}, full resync: {reason:?}"),
+        }
+    }
+
+    async fn write_loop<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut FrameWriter<W>,
+        questions: &Questions,
+        reading: &tokio::task::JoinHandle<Result<(), LinkError>>,
+    ) -> Result<(), SessionError> {
+        while !self.core.stopping() && !reading.is_finished() {
+            self.forward_questions(writer, questions).await?;
+            let now = self.core.now();
+            let next = self.core.engine().poll_send(now);
+            match next {
+                Send::Entries { from, max_bytes } => self.send_entries(writer, from, max_bytes).await?,
+                Send::Cut(header) => self.send_cut(writer, header).await?,
+                Send::Regions(ranges) => self.send_regions(writer, ranges).await?,
+                Send::KeepAlive => {
+                    writer.send_keepalive().await?;
+                    let now = self.core.now();
+                    self.core.engine().keepalive_sent(now);
+                }
+                Send::Close(reason) => return Err(SessionError::Closed(reason.to_string())),
+                Send::Reconnect | Send::Nothing => self.wait().await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Until somebody wakes the link, or the engine wants to be asked.
+    async fn wait(&mut self) {
+        let now = self.core.now();
+        let until = self.core.engine().poll_timeout().map_or(MAX_WAIT, |at| at.saturating_sub(now).min(MAX_WAIT));
+        let _ = timeout(until.max(Duration::from_millis(1)), self.core.wake_link.notified()).await;
+    }
+
+    async fn send_entries<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut FrameWriter<W>,
+        from: Position,
+        max_bytes: u32,
+    ) -> Result<(), SessionError> {
+        let batch = self.reader.read(from.0, max_bytes as usize)?;
+        let headers: Vec<EntryHeader> = batch.items.iter().map(|(_, header, _)| *header).collect();
+        let now = self.core.now();
+        let number = self.core.engine().entries_sent(now, &headers, batch.bytes.len() as u64);
+        if number > 0 {
+            writer.send_frame(FrameKind::Entries, number, &[&batch.bytes]).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_cut<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut FrameWriter<W>,
+        header: EntryHeader,
+    ) -> Result<(), SessionError> {
+        let now = self.core.now();
+        let number = self.core.engine().cut_sent(now, HEADER_LEN as u64);
+        if number > 0 {
+            writer.send_frame(FrameKind::Entries, number, &[&header.encode()]).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_regions<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut FrameWriter<W>,
+        ranges: Vec<(VolumeIndex, ByteRange)>,
+    ) -> Result<(), SessionError> {
+        let contents = match self.read_regions(&ranges).await {
+            Ok(contents) => contents,
+            Err(error) => {
+                self.core.engine().regions_failed();
+                self.note(&error.to_string());
+                // The device may be gone; it is asked again, but not without a pause.
+                sleep(MAX_WAIT).await;
+                return Ok(());
+            }
+        };
+        let (headers, number) = self.regions_sent(&ranges, &contents);
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(2 * headers.len());
+        for (header, content) in headers.iter().zip(&contents) {
+            parts.push(&header.0);
+            if header.1 > 0 {
+                parts.push(content.as_slice());
+            }
+        }
+        writer.send_frame(FrameKind::Entries, number, &parts).await?;
+        Ok(())
+    }
+
+    async fn read_regions(&self, ranges: &[(VolumeIndex, ByteRange)]) -> io::Result<Vec<AlignedBytes>> {
+        let (core, ranges) = (Arc::clone(&self.core), ranges.to_vec());
+        let read = move || {
+            let contents = ranges.iter().map(|(volume, range)| core.readers.read(*volume, *range));
+            contents.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)
+        };
+        tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+    }
+
+    /// Encodes the headers, with the kernel's counter as it stands after the reads, and tells the engine.
+    fn regions_sent(
+        &self,
+        ranges: &[(VolumeIndex, ByteRange)],
+        contents: &[AlignedBytes],
+    ) -> (Vec<([u8; HEADER_LEN], u32)>, u64) {
+        let consistent_after = self.core.kernel_seq();
+        let now = self.core.now();
+        let mut engine = self.core.engine();
+        let (position, last) = (engine.sent(), engine.region_remaining());
+        let headers: Vec<_> = ranges
+            .iter()
+            .zip(contents)
+            .enumerate()
+            .map(|(index, ((volume, range), content))| {
+                let remaining = last + (ranges.len() - 1 - index) as u64;
+                let payload = if range.is_empty() { PayloadInfo::ZERO } else { content.payload() };
+                let region = Region { volume: *volume, range: *range, consistent_after, remaining };
+                let header = EntryHeader { entry: Entry::Region(region), position, payload };
+                (header.encode(), payload.len)
+            })
+            .collect();
+        let bytes = headers.iter().map(|(_, len)| (HEADER_LEN + *len as usize) as u64).sum();
+        let number = engine.regions_sent(now, bytes);
+        (headers, number)
+    }
+
+    async fn forward_questions<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut FrameWriter<W>,
+        waiting: &Questions,
+    ) -> Result<(), SessionError> {
+        while let Ok(question) = self.questions.try_recv() {
+            let id = self.next_question.fetch_add(1, Ordering::Relaxed);
+            let request = HashRequest {
+                id,
+                volume: question.volume.0,
+                offset: question.range.offset,
+                len: question.range.len,
+                chunk: question.chunk,
+            };
+            if let Ok(mut waiting) = waiting.lock() {
+                waiting.insert(id, question.answer);
+            }
+            writer.send_message(&request).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes what the secondary sends until the link breaks.
+async fn read_loop<R: AsyncRead + Unpin>(
+    core: Arc<Core>,
+    mut reader: FrameReader<R>,
+    questions: Questions,
+) -> Result<(), LinkError> {
+    loop {
+        let frame = reader.read_frame().await;
+        // Also when it fails: the writing side then sees that this one has ended.
+        core.wake_link.notify_one();
+        let (header, body) = frame?;
+        let now = core.now();
+        core.engine().heard(now);
+        match header.kind {
+            FrameKind::KeepAlive => {}
+            FrameKind::HashReply => {
+                let reply: HashReply = reader.decode(&header, &body)?;
+                let waiting = questions.lock().ok().and_then(|mut waiting| waiting.remove(&reply.id));
+                if let Some(answer) = waiting {
+                    // Whoever asked may have given up.
+                    let _ = answer.send(reply.hashes);
+                }
+            }
+            _ => {
+                let ack: Ack = reader.decode(&header, &body)?;
+                // A lying peer: the engine says `Close` with the reason.
+                let _ = core.engine().ack(now, &ack);
+            }
+        }
+        core.wake_link.notify_one();
+    }
+}

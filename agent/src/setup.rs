@@ -1,0 +1,400 @@
+//! From a configuration to a primary that is ready to run: checks, probe, self-test, journal, engine.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use formats::wire::VolumeIdentity;
+use formats::{Position, Seq, StreamId};
+use journal::{Config, Journal, Reader, RealDisk};
+use probe_types::Volume;
+use replication::dirty::DirtyMap;
+use replication::epochs::EpochTracker;
+use replication::primary::{Covered, JournalExtent, Primary, PrimaryConfig, Restored};
+use tracing::{info, warn};
+
+use crate::btf::Btf;
+use crate::capture::assembler::Assembler;
+use crate::capture::{Capture, CaptureConfig, Shared};
+use crate::config::{AgentConfig, pin_dir};
+use crate::error::AgentError;
+use crate::identity::Identity;
+use crate::preflight::device::Mode;
+use crate::preflight::{Device, Host, features, stack};
+use crate::primary::core::{Core, CoreParts, VolumeInfo};
+use crate::primary::kernel_map::KernelMap;
+use crate::primary::regions::{VolumeReader, Volumes};
+use crate::primary::{CURSOR, DirtyFile, Log, LogParts, Persisted};
+use crate::probe::ops::Ops;
+use crate::probe::{Probe, ProbeSpec, layout};
+use crate::selftest;
+
+/// Bytes of payload that may wait for the journal before only addresses are kept.
+const MAX_QUEUED_BYTES: u64 = 48 << 20;
+/// How long a hole in the numbers may stay: far longer than a CPU is kept from finishing a program.
+const HOLE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often the kernel's dirty map changes epochs; after a crash of the agent this much is read back.
+const EPOCH_INTERVAL: Duration = Duration::from_secs(1);
+/// On top of the RCU barrier after a switch.
+const EPOCH_GRACE: Duration = Duration::from_millis(100);
+/// Index of `anchor_page` among the 64-bit words of `Order`.
+const ORDER_ANCHOR_PAGE: usize = 10;
+
+/// Everything that the threads run on.
+pub(crate) struct Ready {
+    pub core: Arc<Core>,
+    pub log: Log,
+    pub reader: Reader<RealDisk>,
+    pub capture: Arc<Shared>,
+    pub picked_up: bool,
+}
+
+/// What is observed.
+pub(crate) struct Observed {
+    pub names: Vec<String>,
+    pub devices: Vec<Device>,
+    /// Held while the agent runs, so that a second one is refused.
+    _claims: Vec<UnixListener>,
+}
+
+impl Observed {
+    /// Identifies and claims the devices, those of one disk side by side, as the probe wants them.
+    pub(crate) fn claim(config: &AgentConfig, host: &Host) -> Result<Self, AgentError> {
+        let mut named = Vec::new();
+        for device in &config.devices {
+            named.push((device.name.clone(), Device::identify_on(&device.path, host)?));
+        }
+        named.sort_by_key(|(_, device)| (device.disk, device.start));
+        let claims = named.iter().map(|(_, device)| claim(device)).collect::<Result<_, _>>()?;
+        let (names, devices) = named.into_iter().unzip();
+        Ok(Self { names, devices, _claims: claims })
+    }
+
+    pub(crate) fn volumes(&self) -> Vec<Volume> {
+        self.devices.iter().map(volume_of).collect()
+    }
+
+    fn sizes(&self) -> Vec<u64> {
+        self.devices.iter().map(|device| device.size).collect()
+    }
+}
+
+/// A name in the abstract socket space lives exactly as long as its process.
+fn claim(device: &Device) -> Result<UnixListener, AgentError> {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("blkecho-device-{}:{}", device.number.major, device.number.minor);
+    let bound = SocketAddr::from_abstract_name(name).and_then(|address| UnixListener::bind_addr(&address));
+    bound.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => AgentError::Busy { device: device.path.clone() },
+        _ => AgentError::System { what: "claiming the device", source: error },
+    })
+}
+
+fn volume_of(device: &Device) -> Volume {
+    Volume {
+        start_sector: device.start >> 9,
+        sectors: device.size >> 9,
+        first_word: 0,
+        words: 0,
+        disk_dev: device.disk.major << 20 | device.disk.minor,
+        bio_based: u32::from(device.mode == Mode::BioBased),
+    }
+}
+
+/// Does all of it.
+pub(crate) fn prepare(config: &AgentConfig) -> Result<Ready, AgentError> {
+    config.check()?;
+    let host = Host::default();
+    let observed = Observed::claim(config, &host)?;
+    make_dir(&config.dir)?;
+    stack::refuse_feedback("the journal", &config.dir, &observed.devices, &host)?;
+    features::require(&features::check_machine(&host))?;
+    features::ensure_bpffs(&config.bpffs, &host)?;
+    let disk = RealDisk::new(config.dir.join("journal"))?;
+    let attached = attach(config, &observed)?;
+    let result = assemble(config, observed, disk, attached);
+    if let Err((error, fresh)) = result {
+        if fresh {
+            // Nobody will read what it captures.
+            let _ = crate::detach(&config.group, &config.bpffs);
+        }
+        return Err(error);
+    }
+    result.map_err(|(error, _)| error)
+}
+
+fn make_dir(dir: &Path) -> Result<(), AgentError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| AgentError::State { what: "creating", path: dir.to_owned(), source })
+}
+
+/// A probe, and the line of observation it stands for.
+pub(crate) struct Attached {
+    pub probe: Probe,
+    pub spec: ProbeSpec,
+    pub ops: Ops,
+    identity: Identity,
+    picked_up: bool,
+}
+
+/// Picks up the pinned probe if it observes the same volumes since the same attach; loads a new one otherwise.
+fn attach(config: &AgentConfig, observed: &Observed) -> Result<Attached, AgentError> {
+    let btf = Btf::kernel()?;
+    let layout = layout::find(&btf, config.region_bytes.trailing_zeros())?;
+    let mut spec = ProbeSpec { volumes: observed.volumes(), ring_bytes: config.ring_bytes, layout };
+    let (ops, pins) = (Ops::of(&btf), pin_dir(&config.bpffs, &config.group));
+    let saved = Identity::load(&config.dir, &observed.names, &observed.devices, config.region_bytes)?;
+    if let Some(identity) = saved {
+        if let Some(probe) = Probe::open(&mut spec, &pins)? {
+            info!("picked up the pinned probe, stream {}", identity.stream());
+            return Ok(Attached { probe, spec, ops, identity, picked_up: true });
+        }
+    }
+    if crate::probe::remove(&pins)? {
+        warn!("removed a pinned probe that belonged to another state directory or set of devices");
+    }
+    let identity = Identity::draw(&observed.names, &observed.devices, config.region_bytes)?;
+    let probe = Probe::load(&mut spec, &pins)?;
+    Ok(Attached { probe, spec, ops, identity, picked_up: false })
+}
+
+fn assemble(
+    config: &AgentConfig,
+    observed: Observed,
+    disk: RealDisk,
+    attached: Attached,
+) -> Result<Ready, (AgentError, bool)> {
+    let fresh = !attached.picked_up;
+    assemble_parts(config, observed, disk, attached).map_err(|error| (error, fresh))
+}
+
+fn assemble_parts(
+    config: &AgentConfig,
+    observed: Observed,
+    disk: RealDisk,
+    attached: Attached,
+) -> Result<Ready, AgentError> {
+    let Attached { mut probe, spec, ops, identity, picked_up } = attached;
+    probe.forget_queues()?;
+    let ring = probe.ring.take().ok_or(crate::probe::ProbeError::Incomplete("RING"))?;
+    let probe = Arc::new(probe);
+    learn_anchor(&probe)?;
+    let kernel_map = KernelMap::new(spec.volumes.clone(), observed.sizes(), config.region_bytes);
+    let journal_config =
+        Config { segment_bytes: config.segment_bytes, total_bytes: config.journal_bytes, sync: config.sync };
+    let (mut journal, recovery) = Journal::open(disk, journal_config)?;
+    let found = Found::look(&mut journal, &recovery, &probe, picked_up)?;
+    let capture_config = CaptureConfig {
+        max_queued_bytes: MAX_QUEUED_BYTES,
+        first_seq: found.last_seq.next(),
+        hole_timeout: HOLE_TIMEOUT,
+    };
+    let assembler = Assembler::new(ops, clock_offset_ns());
+    let capture = Capture::start(Arc::clone(&probe), ring, assembler, &capture_config)
+        .map_err(|source| AgentError::System { what: "starting the capture thread", source })?;
+    for device in &observed.devices {
+        selftest::run(&probe, &capture.selftest, &device.path, device.size)?;
+    }
+    let dirty_file = DirtyFile::new(&config.dir);
+    let engine = engine(config, &observed, &identity, &found, &dirty_file, &probe, &kernel_map)?;
+    if !picked_up {
+        identity.save(&config.dir)?;
+    }
+    let epoch = KernelMap::epoch(&probe);
+    let epochs = if picked_up {
+        EpochTracker::recover(Duration::ZERO, epoch, EPOCH_INTERVAL, EPOCH_GRACE)
+    } else {
+        EpochTracker::new(Duration::ZERO, epoch, EPOCH_INTERVAL, EPOCH_GRACE)
+    };
+    let core = core(config, observed, engine, probe, identity.stream())?;
+    let (reader, shared) = (journal.reader(), Arc::clone(&capture.shared));
+    let log = Log::new(LogParts {
+        core: Arc::clone(&core),
+        journal,
+        sync: config.sync,
+        capture,
+        dirty_file,
+        kernel_map,
+        epochs,
+        last_seq: found.last_seq,
+    });
+    Ok(Ready { core, log, reader, capture: shared, picked_up })
+}
+
+/// What the journal holds.
+struct Found {
+    extent: JournalExtent,
+    acknowledged: Position,
+    last_seq: Seq,
+    headers: Vec<formats::EntryHeader>,
+    /// Durable entries are gone: everything must be taken for dirty.
+    damaged: bool,
+}
+
+impl Found {
+    /// A journal of another stream, or with damage, is emptied; positions go on.
+    fn look(
+        journal: &mut Journal<RealDisk>,
+        recovery: &journal::Recovery,
+        probe: &Probe,
+        picked_up: bool,
+    ) -> Result<Self, AgentError> {
+        let damaged = picked_up && recovery.damaged.is_some();
+        if let Some(damage) = &recovery.damaged {
+            warn!(
+                "the journal is damaged ({damage:?}): its entries are dropped, all regions will be compared or copied"
+            );
+        }
+        if !picked_up || recovery.damaged.is_some() {
+            let next = recovery.damaged.as_ref().map_or(journal.next(), |damage| damage.lost.end() + 1);
+            journal.discard_all(next.max(journal.next()))?;
+        }
+        let first = journal.first();
+        let headers: Result<Vec<_>, _> = journal.reader().headers(first).map(|item| item.map(|(_, h)| h)).collect();
+        let headers = headers?;
+        let last = headers.iter().rev().find_map(last_seq_of);
+        let kernel = Seq(probe.order.word(0, 0).load(Ordering::Acquire));
+        let last_seq = if picked_up { last.unwrap_or(kernel) } else { Seq(0) };
+        let extent = JournalExtent { first: Position(first), next: Position(journal.next()), last_seq };
+        let acknowledged = if picked_up { journal.cursor(CURSOR).unwrap_or(0) } else { 0 };
+        Ok(Self { extent, acknowledged: Position(acknowledged), last_seq, headers, damaged })
+    }
+}
+
+fn last_seq_of(header: &formats::EntryHeader) -> Option<Seq> {
+    match &header.entry {
+        formats::Entry::Record(record) => Some(record.seq),
+        formats::Entry::Gap(gap) => Some(gap.last),
+        formats::Entry::Region(_) => None,
+    }
+}
+
+fn engine(
+    config: &AgentConfig,
+    observed: &Observed,
+    identity: &Identity,
+    found: &Found,
+    dirty_file: &DirtyFile,
+    probe: &Probe,
+    kernel_map: &KernelMap,
+) -> Result<Primary, AgentError> {
+    let mut settings = PrimaryConfig::new(identity.stream(), observed.sizes());
+    settings.region_size = config.region_bytes;
+    settings.assume_identical = config.assume_identical;
+    settings.backoff_max = Duration::from_secs(2);
+    let (saved, covered) = saved_map(config, observed, identity.stream(), dirty_file)?;
+    let mut map = saved;
+    if map.union(&kernel_map.union(probe)).is_err() || found.damaged {
+        map.mark_all();
+    }
+    let restored = Restored { journal: found.extent, acknowledged: found.acknowledged, dirty: Some(map), covered };
+    let mut engine = Primary::new(settings, restored)?;
+    found.headers.iter().for_each(|header| engine.recover_entry(header));
+    Ok(engine)
+}
+
+/// The saved map of this stream; everything when there is one that cannot be used.
+fn saved_map(
+    config: &AgentConfig,
+    observed: &Observed,
+    stream: StreamId,
+    file: &DirtyFile,
+) -> Result<(DirtyMap, Option<Covered>), AgentError> {
+    let unusable = |error: replication::dirty::DirtyMapError| AgentError::Usage(format!("dirty map: {error}"));
+    let mut map = DirtyMap::new(config.region_bytes, &observed.sizes()).map_err(unusable)?;
+    let loaded = file.load(stream).map_err(|source| AgentError::State {
+        what: "reading the dirty map in",
+        path: config.dir.clone(),
+        source,
+    })?;
+    match loaded {
+        Persisted::Absent => Ok((map, None)),
+        Persisted::Map(saved) => {
+            let marked = saved.runs.iter().try_for_each(|(volume, range)| map.mark(*volume, *range).map(drop));
+            marked.unwrap_or_else(|_| map.mark_all());
+            let covered = saved.covered.map(|(from, through, last_seq)| Covered { from, through, last_seq });
+            Ok((map, covered))
+        }
+        Persisted::Unusable(why) => {
+            info!("the saved dirty map is not used: {why}");
+            map.mark_all();
+            Ok((map, None))
+        }
+    }
+}
+
+fn core(
+    config: &AgentConfig,
+    observed: Observed,
+    engine: Primary,
+    probe: Arc<Probe>,
+    stream: StreamId,
+) -> Result<Arc<Core>, AgentError> {
+    let mut readers = Volumes::default();
+    let mut volumes = Vec::new();
+    for (name, device) in observed.names.iter().zip(&observed.devices) {
+        let opened = VolumeReader::open(&device.path);
+        readers.0.push(opened.map_err(|source| AgentError::State {
+            what: "opening for reading",
+            path: device.path.clone(),
+            source,
+        })?);
+        let identity =
+            VolumeIdentity { name: name.as_str().into(), size: device.size, block_size: device.logical_block };
+        let sys = Path::new("/sys/dev/block");
+        volumes.push(VolumeInfo {
+            identity,
+            path: device.path.clone(),
+            inflight: sys.join(device.disk.to_string()).join("inflight"),
+            size: sys.join(device.number.to_string()).join("size"),
+        });
+    }
+    Ok(Core::new(CoreParts {
+        engine,
+        probe,
+        volumes,
+        readers,
+        stream,
+        group: config.group.clone(),
+        region_bytes: config.region_bytes,
+        observed,
+    }))
+}
+
+/// Makes sure that the probe knows where pages lie. It learns that from the first request of any request-based disk, so
+/// one byte of one is read when none has come yet.
+pub(crate) fn learn_anchor(probe: &Probe) -> Result<(), AgentError> {
+    let known = || probe.order.word(0, ORDER_ANCHOR_PAGE).load(Ordering::Acquire) != 0;
+    let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    for disk in disks.filter(|disk| disk.path().join("mq").is_dir()) {
+        if known() {
+            return Ok(());
+        }
+        if let Ok(reader) = VolumeReader::open(&Path::new("/dev").join(disk.file_name())) {
+            // An empty loop device cannot be read; the next disk can.
+            let _ = reader.read(formats::ByteRange::new(0, 4096));
+        }
+    }
+    if known() {
+        return Ok(());
+    }
+    Err(AgentError::Usage(
+        "no request-based disk could be read, from which the probe learns where the kernel keeps pages; attach while \
+         one is present (any disk or a bound loop device will do)"
+            .into(),
+    ))
+}
+
+/// What must be added to the monotonic clock to get nanoseconds since 1970.
+pub(crate) fn clock_offset_ns() -> u64 {
+    use rustix::time::{ClockId, clock_gettime};
+    let ns = |id| {
+        let time = clock_gettime(id);
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    };
+    ns(ClockId::Realtime).wrapping_sub(ns(ClockId::Monotonic))
+}

@@ -1,0 +1,230 @@
+//! What an agent says of itself.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use formats::Seq;
+use formats::wire::DataState;
+use replication::primary::{Mode, PrimaryStatus};
+use serde::Serialize;
+
+use crate::capture::Shared;
+use crate::capture::assembler::AssemblerCounters;
+use crate::primary::core::Core;
+
+/// An agent at one moment. Sizes in bytes, times in seconds.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)] // Each field's name says what it counts; `docs/status.md` lists them.
+pub struct AgentStatus {
+    pub group: String,
+    pub stream: String,
+    pub to: String,
+    pub devices: Vec<String>,
+    /// The word for all of it: `Connected`, `SyncSource`, `Disconnected`, `Behind` or `Failed`.
+    pub state: String,
+    pub peer: String,
+    pub connected: bool,
+    pub link_error: Option<String>,
+    pub failure: Option<String>,
+    pub picked_up_pinned_probe: bool,
+    pub completions: u64,
+    pub records: u64,
+    pub payload_bytes: u64,
+    pub position: u64,
+    pub sent: u64,
+    pub durable: u64,
+    pub applied: u64,
+    pub lag_entries: u64,
+    pub lag_seconds: f64,
+    pub in_flight_bytes: u64,
+    pub queued_bytes: u64,
+    pub journal_used: u64,
+    pub journal_total: u64,
+    pub dirty_bytes: u64,
+    pub resynced_bytes: u64,
+    pub full_syncs: u64,
+    pub overflows: u64,
+    pub holes: u64,
+    pub sessions: u64,
+    pub disconnects: u64,
+    pub bytes_sent: u64,
+    pub losses: Losses,
+    pub reads_seen: u64,
+    pub requeued: u64,
+    pub partial_completions: u64,
+    pub failed_commands: u64,
+    pub opaque_commands: u64,
+    pub epochs_cleared: u64,
+    pub takeovers: u64,
+}
+
+/// What did not come the ordinary way, by reason. All of it is covered by a dirty map and read back.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[allow(missing_docs)] // As above.
+pub struct Losses {
+    /// Completions that the ring had no room for: the sum that `lost` means.
+    pub completions: u64,
+    pub payloads: u64,
+    pub payloads_missing: u64,
+    pub payloads_shed: u64,
+    pub table_full: u64,
+    pub unseen: u64,
+    pub untracked: u64,
+    pub unreadable: u64,
+    pub straddling: u64,
+    pub filtered: u64,
+    pub malformed: u64,
+    pub late: u64,
+    pub gaps: u64,
+    pub gap_completions: u64,
+    pub skipped_runs: u64,
+}
+
+/// What `detach` did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DetachReport {
+    /// The group.
+    pub group: String,
+    /// Whether there was a probe.
+    pub removed: bool,
+}
+
+/// What `drain` did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DrainReport {
+    /// The last completion that was waited for.
+    pub seq: u64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Collects everything.
+pub(crate) fn gather(core: &Core, capture: &Shared, to: &str, picked_up: bool) -> AgentStatus {
+    let now = core.now();
+    let engine = core.engine().status(now);
+    let log = &core.log;
+    let failure = log.failure.lock().ok().and_then(|failure| failure.clone());
+    let kernel = core.probe.sum_counters();
+    AgentStatus {
+        group: core.group.clone(),
+        stream: core.stream.to_string(),
+        to: to.to_owned(),
+        devices: core.volumes.iter().map(|volume| volume.path.display().to_string()).collect(),
+        state: if failure.is_some() { "Failed".to_owned() } else { engine.mode.to_string() },
+        peer: data_word(engine.peer_data).to_owned(),
+        connected: engine.connected,
+        link_error: core.link_error.lock().ok().and_then(|error| error.clone()),
+        failure,
+        picked_up_pinned_probe: picked_up,
+        completions: core.kernel_seq().0,
+        records: get(&capture.records),
+        payload_bytes: get(&capture.payload_bytes),
+        position: engine.journal_end.0,
+        sent: engine.sent.0,
+        durable: engine.durable.0,
+        applied: engine.applied.0,
+        lag_entries: engine.lag_entries,
+        lag_seconds: engine.lag.as_secs_f64(),
+        in_flight_bytes: engine.in_flight_bytes,
+        queued_bytes: get(&capture.queued_bytes),
+        journal_used: get(&log.journal_used),
+        journal_total: get(&log.journal_total),
+        dirty_bytes: engine.dirty_bytes,
+        resynced_bytes: engine.counters.resynced_bytes,
+        full_syncs: engine.counters.full_syncs,
+        overflows: engine.counters.overflows,
+        holes: engine.counters.holes,
+        sessions: engine.counters.sessions,
+        disconnects: engine.counters.disconnects,
+        bytes_sent: engine.counters.bytes_sent,
+        losses: losses(core, capture),
+        reads_seen: kernel.reads,
+        requeued: kernel.requeued,
+        partial_completions: kernel.partial,
+        failed_commands: get(&log.failed),
+        opaque_commands: get(&log.opaque),
+        epochs_cleared: get(&log.epochs_cleared),
+        takeovers: get(&log.takeovers),
+    }
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn losses(core: &Core, capture: &Shared) -> Losses {
+    let kernel = core.probe.sum_counters();
+    let assembler: AssemblerCounters = capture.assembler.lock().map(|counters| *counters).unwrap_or_default();
+    Losses {
+        completions: kernel.lost_completions,
+        payloads: kernel.lost_payloads,
+        payloads_missing: assembler.payload_missing,
+        payloads_shed: assembler.payload_shed,
+        table_full: kernel.lost_table,
+        unseen: kernel.unseen + get(&core.log.swept),
+        untracked: kernel.untracked,
+        unreadable: kernel.unreadable,
+        straddling: kernel.straddling,
+        filtered: kernel.filtered,
+        malformed: assembler.malformed,
+        late: get(&capture.late),
+        gaps: get(&core.log.gaps),
+        gap_completions: get(&core.log.gap_completions),
+        skipped_runs: core.probe.unseen_issues(),
+    }
+}
+
+fn data_word(data: DataState) -> &'static str {
+    match data {
+        DataState::Consistent => "UpToDate",
+        DataState::Inconsistent => "Inconsistent",
+        DataState::Blank => "Blank",
+    }
+}
+
+/// Decides when a drain is done.
+pub(crate) struct DrainWait {
+    target: Seq,
+    /// When no command was in flight, or the sweeper has had time to find those that ended unseen.
+    settled: Option<Instant>,
+    start: Instant,
+}
+
+/// The sweeper looks at commands older than half a second, four times a second.
+const SWEEPS: std::time::Duration = std::time::Duration::from_millis(1200);
+
+impl DrainWait {
+    pub(crate) fn new(target: Seq) -> Self {
+        Self { target, settled: None, start: Instant::now() }
+    }
+
+    /// What is still missing; none when it is done.
+    pub(crate) fn missing(&mut self, core: &Core) -> Option<String> {
+        let in_flight = core.probe.order.word(0, 1).load(Ordering::Acquire);
+        if self.settled.is_none() {
+            if in_flight != 0 && self.start.elapsed() < SWEEPS {
+                return Some(format!("{in_flight} commands are in flight on the device"));
+            }
+            self.settled = Some(Instant::now());
+        }
+        let failure = core.log.failure.lock().ok().and_then(|failure| failure.clone());
+        let now = core.now();
+        failure.or_else(|| missing(self.target, &core.engine().status(now)))
+    }
+}
+
+fn missing(target: Seq, status: &PrimaryStatus) -> Option<String> {
+    if !status.connected {
+        return Some("the standby is not connected".into());
+    }
+    if status.journal_seq < target {
+        return Some(format!("{} of {target} completions are journalled", status.journal_seq));
+    }
+    if status.mode != Mode::Ordered || status.dirty_bytes > 0 {
+        return Some(format!("{} KiB are to be resynced", status.dirty_bytes >> 10));
+    }
+    if status.applied < status.journal_end {
+        return Some(format!("{} of {} entries are applied", status.applied, status.journal_end));
+    }
+    (status.peer_data != DataState::Consistent).then(|| "the standby is not consistent yet".into())
+}

@@ -1,0 +1,107 @@
+//! Comparing a volume with its copy at the standby, by hashes of its chunks.
+
+use formats::{ByteRange, VolumeIndex};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::AgentError;
+use crate::primary::core::Core;
+use crate::primary::shipper::HashQuestion;
+
+/// Bytes per hash.
+const CHUNK: u32 = 256 << 10;
+/// Bytes asked for at once.
+const SPAN: u64 = 32 << 20;
+/// Differing ranges that are listed.
+const MAX_LISTED: usize = 1000;
+
+/// A range that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Name of the volume.
+    pub volume: String,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub len: u64,
+}
+
+/// The result of a comparison.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// Bytes compared.
+    pub bytes: u64,
+    /// Chunks that differ.
+    pub differing_chunks: u64,
+    /// The first of them.
+    pub differences: Vec<Difference>,
+    /// Whether the device was written meanwhile: differences may then be younger than the comparison.
+    pub written_meanwhile: bool,
+}
+
+/// Compares all volumes.
+pub(crate) fn run(
+    core: &Core,
+    questions: &mpsc::Sender<HashQuestion>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<VerifyReport, AgentError> {
+    let before = core.kernel_seq();
+    let total = core.volumes.iter().map(|volume| volume.identity.size).sum();
+    let mut report = VerifyReport { bytes: 0, differing_chunks: 0, differences: Vec::new(), written_meanwhile: false };
+    for index in 0..core.volumes.len() {
+        let size = core.volumes[index].identity.size;
+        let mut offset = 0;
+        while offset < size {
+            let range = ByteRange::new(offset, SPAN.min(size - offset));
+            compare(core, questions, VolumeIndex(index as u16), range, &mut report)?;
+            offset = range.end();
+            report.bytes += range.len;
+            progress(report.bytes, total);
+        }
+    }
+    report.written_meanwhile = core.kernel_seq() != before;
+    Ok(report)
+}
+
+fn compare(
+    core: &Core,
+    questions: &mpsc::Sender<HashQuestion>,
+    volume: VolumeIndex,
+    range: ByteRange,
+    report: &mut VerifyReport,
+) -> Result<(), AgentError> {
+    let there = ask(core, questions, volume, range)?;
+    let here = core
+        .readers
+        .read(volume, range)
+        .map_err(|error| AgentError::System { what: "verify", source: std::io::Error::other(error) })?;
+    for (index, chunk) in here.as_slice().chunks(CHUNK as usize).enumerate() {
+        if there.get(index) == Some(blake3::hash(chunk).as_bytes()) {
+            continue;
+        }
+        report.differing_chunks += 1;
+        if report.differences.len() < MAX_LISTED {
+            let offset = range.offset + index as u64 * u64::from(CHUNK);
+            let name = core.volumes[usize::from(volume.0)].identity.name.to_string_lossy();
+            report.differences.push(Difference { volume: name, offset, len: chunk.len() as u64 });
+        }
+    }
+    Ok(())
+}
+
+fn ask(
+    core: &Core,
+    questions: &mpsc::Sender<HashQuestion>,
+    volume: VolumeIndex,
+    range: ByteRange,
+) -> Result<Vec<[u8; 32]>, AgentError> {
+    let not_connected = |why: &str| AgentError::NotConnected(why.to_owned());
+    if !core.engine().status(core.now()).connected {
+        return Err(not_connected("verify needs the standby's hashes; see `blkecho status`"));
+    }
+    let (answer, receiver) = oneshot::channel();
+    let question = HashQuestion { volume, range, chunk: CHUNK, answer };
+    questions.blocking_send(question).map_err(|_| not_connected("the link has ended"))?;
+    core.wake_link.notify_one();
+    receiver.blocking_recv().map_err(|_| not_connected("the connection broke while verifying; run it again"))
+}
