@@ -30,7 +30,9 @@ fn policies() {
         journals.each_mut().map(|journal| journal.sync_due(Duration::from_millis(ms)))
     };
     assert_eq!(due(&mut journals, 0), [false; 3]);
-    journals.iter_mut().for_each(|journal| drop(journal.append(&items(&entries(0..1, 9))).unwrap()));
+    journals.iter_mut().for_each(|journal| {
+        journal.append(&items(&entries(0..1, 9))).unwrap();
+    });
     assert_eq!(journals.each_ref().map(Journal::durable), [1, 0, 0]);
     assert_eq!(due(&mut journals, 10), [false; 3]);
     assert_eq!(due(&mut journals, 14), [false; 3]);
@@ -43,7 +45,9 @@ fn policies() {
 fn a_full_journal_is_left_as_it_is_and_takes_more_after_trimming() {
     let (mut journal, _) = open(&FaultyDisk::new(), SMALL);
     let big = entries(0..1, 11_000);
-    (0..4).for_each(|_| drop(journal.append(&items(&big)).unwrap()));
+    (0..4).for_each(|_| {
+        journal.append(&items(&big)).unwrap();
+    });
     let before = (journal.next(), journal.bytes_used(), journal.bytes_free());
     let error = journal.append(&items(&big)).unwrap_err();
     assert!(matches!(error, AppendError::Full { needed: 11_160, free } if free == before.2), "{error}");
