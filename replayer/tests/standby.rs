@@ -91,13 +91,13 @@ fn what_was_durable_when_it_was_killed_is_redone() {
     primary.send(&[healed(0, 0), write(1, 0, 512, 1)]);
     primary.wait_applied(1);
     wait_for(&standby, "the first checkpoint", |s| s.journal.checkpoint == 2);
-    fixture.target.set_held(true);
+    let held = fixture.hold();
     primary.send(&[write(2, 512, 512, 2), write(3, 1024, 512, 3)]);
     primary.send(&[write(4, 512, 512, 4), gap(5, 5, 6)]);
     let ack = primary.wait_ack("durable", |ack| ack.durable == 5);
     assert_eq!(ack.applied, 1, "nothing is applied while the target stands still");
     let killed = fixture.killed();
-    fixture.target.set_held(false);
+    drop(held);
     drop(standby);
 
     let standby = killed.start();
@@ -113,7 +113,8 @@ fn what_was_durable_when_it_was_killed_is_redone() {
 fn hellos_that_do_not_fit_are_refused_with_the_reason_and_the_next_one_works() {
     let fixture = Fixture::new();
     let standby = fixture.start();
-    let spoiled: [(RefuseCode, fn(&mut formats::wire::Hello)); 5] = [
+    type Case = (RefuseCode, fn(&mut formats::wire::Hello));
+    let spoiled: [Case; 5] = [
         (RefuseCode::Version, |h| (h.min_version, h.max_version) = (VERSION + 1, VERSION + 9)),
         (RefuseCode::UnknownVolume, |h| h.volumes[0].name = "other".into()),
         (RefuseCode::Geometry, |h| h.volumes[0].size = SIZE + 512),
@@ -128,7 +129,7 @@ fn hellos_that_do_not_fit_are_refused_with_the_reason_and_the_next_one_works() {
             other => panic!("{index}: {other:?}"),
         }
     }
-    assert_eq!(standby.status().refused, 5);
+    wait_for(&standby, "five refusals", |s| s.refused == 5);
     assert!(Primary::open(standby.local_addr(), &hello()).is_ok());
     standby.stop();
 }
@@ -227,17 +228,69 @@ fn reading_stops_when_too_much_waits_and_goes_on_afterwards() {
     let (mut primary, _) = Primary::open(standby.local_addr(), &hello()).unwrap();
     primary.send(&[healed(0, 0)]);
     primary.wait_ack("the start", |ack| ack.applied_frame == 1);
-    fixture.target.set_held(true);
+    let held = fixture.hold();
     let mut sent = 0;
     // More than the queue and all socket buffers hold.
-    while sent < 100 && primary.try_send(&[region(0, 0, &[sent as u8; 1 << 20], 0, 1)], STILL) {
+    while sent < 100 && primary.try_send(&[region(0, 0, &vec![sent as u8; 1 << 20], 0, 1)], STILL) {
         sent += 1;
     }
     assert!(sent < 100, "the standby read everything");
     let status = wait_for(&standby, "a full queue", |s| s.state == StateWord::QueueFull);
     assert!(status.queued_bytes < 4 << 20, "{} bytes queued", status.queued_bytes);
-    fixture.target.set_held(false);
+    drop(held);
     wait_for(&standby, "the queue to empty", |s| s.queued_entries == 0 && s.state == StateWord::Connected);
+    standby.stop();
+}
+
+#[test]
+fn a_full_journal_makes_the_primary_wait_and_is_freed_by_a_checkpoint() {
+    let mut fixture = Fixture::new();
+    fixture.adjust = |config| config.queue_bytes = 1 << 30;
+    let standby = fixture.start();
+    let (mut primary, _) = Primary::open(standby.local_addr(), &hello()).unwrap();
+    primary.send(&[healed(0, 0)]);
+    primary.wait_ack("the start", |ack| ack.applied_frame == 1);
+    let held = fixture.hold();
+    let frames = 60;
+    for number in 1..frames {
+        primary.send(&[region(0, 0, &vec![number as u8; SIZE as usize], 0, frames - number)]);
+    }
+    primary.send(&[region(0, 0, &vec![99; SIZE as usize], 0, 0)]);
+    let status = wait_for(&standby, "a full journal", |s| s.state == StateWord::JournalFull);
+    assert!(status.journal.bytes_used <= status.journal.bytes_total);
+    let ack = primary.wait_ack("all received", |ack| ack.received_frame == frames + 1);
+    assert!(ack.durable_frame < frames + 1, "not all of it fits");
+    drop(held);
+    primary.wait_ack("all applied", |ack| ack.applied_frame == frames + 1);
+    assert!(fixture.target.content().iter().all(|&byte| byte == 99));
+    let status = wait_for(&standby, "the way back", |s| s.state == StateWord::Connected);
+    assert!(status.journal.times_full >= 1);
+    standby.stop();
+}
+
+#[test]
+fn a_session_that_breaks_off_while_the_journal_is_full_is_forgotten_where_it_was_not_durable() {
+    let mut fixture = Fixture::new();
+    fixture.adjust = |config| config.queue_bytes = 1 << 30;
+    let standby = fixture.start();
+    let (mut primary, _) = Primary::open(standby.local_addr(), &hello()).unwrap();
+    primary.send(&[healed(0, 0)]);
+    primary.wait_ack("the start", |ack| ack.applied_frame == 1);
+    let held = fixture.hold();
+    for position in 1..=60 {
+        primary.send(&[write(position, 0, SIZE as usize, position as u8)]);
+    }
+    wait_for(&standby, "a full journal", |s| s.state == StateWord::JournalFull && s.received == 60);
+    drop(primary);
+    let (mut primary, welcome) = Primary::open_patiently(standby.local_addr(), &hello());
+    assert!((1..60).contains(&welcome.durable), "{welcome:?}");
+    drop(held);
+    for position in welcome.durable + 1..=60 {
+        primary.send(&[write(position, 0, SIZE as usize, position as u8)]);
+    }
+    let ack = primary.wait_applied(60);
+    assert_eq!(ack.data, DataState::Consistent);
+    assert!(fixture.target.content().iter().all(|&byte| byte == 60));
     standby.stop();
 }
 
@@ -335,7 +388,8 @@ fn what_cannot_be_started_says_why() {
     let mut taken = config(&state, &image);
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     taken.listen = socket.local_addr().unwrap().to_string();
-    assert!(start_error(taken).to_string().contains("already in use"));
+    let error = start_error(taken).to_string();
+    assert!(error.contains("already in use"), "{error}");
     assert!(matches!(start_error(config(Path::new("/dev/null/x"), &image)), StandbyError::Dir { .. }));
 
     let standby = StandbyService::start(config(&state, &image)).unwrap();

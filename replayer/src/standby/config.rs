@@ -186,7 +186,8 @@ mod tests {
     #[test]
     fn the_defaults_are_accepted_and_each_bad_value_is_named() {
         assert!(config().check().is_ok());
-        let cases: [(&str, fn(&mut StandbyConfig)); 7] = [
+        type Case = (&'static str, fn(&mut StandbyConfig));
+        let cases: [Case; 7] = [
             ("0 volumes", |c| c.volumes.clear()),
             ("named twice", |c| c.volumes.push(("a".into(), "/u".into()))),
             ("1 to 128 bytes", |c| c.volumes[0].0.clear()),

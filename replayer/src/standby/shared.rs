@@ -150,10 +150,10 @@ impl Shared {
                 volume.block_size = ANY_BLOCK;
             }
         }
-        let mut keeper = lock(&self.keeper);
         let (id, accepted) = self.core().begin_session(&hello, peer, &self.targets)?;
+        // Nothing is applied between the engine's answer and this, so no checkpoint that is saved meanwhile is newer.
         if let Some(state) = &accepted.save_first
-            && let Err(reason) = self.save(&mut keeper, state)
+            && let Err(reason) = self.save(&mut lock(&self.keeper), state)
         {
             self.fail(&reason);
             self.end_session(id);

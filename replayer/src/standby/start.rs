@@ -48,6 +48,9 @@ pub(super) fn start(config: StandbyConfig, targets: Vec<Named>) -> Result<Standb
     let redo_from = state.local_index + 1;
     let (orders, inbox) = mpsc::channel();
     let shared = Shared::new(config, targets, &state, Keeper::new(file, record), orders.clone());
+    if redo_from > journal.written() {
+        shared.redo_end((journal.bytes_used(), journal.bytes_total()));
+    }
     let (local, network) = start_network(&shared)?;
     let mut handle = StandbyHandle { shared, local, orders, pool: None, threads: vec![network] };
     handle.pool = Some(Pool::start(handle.shared.config.workers(), &handle.shared).map_err(StandbyError::Thread)?);
@@ -123,8 +126,14 @@ fn start_network(shared: &Arc<Shared>) -> Result<(SocketAddr, JoinHandle<()>), S
         move || network(shared, &told)
     })?;
     let gone = || StandbyError::Thread(io::Error::other("the network thread ended"));
-    let local = bound.recv().unwrap_or_else(|_| Err(gone()))?;
-    Ok((local, thread))
+    match bound.recv().unwrap_or_else(|_| Err(gone())) {
+        Ok(local) => Ok((local, thread)),
+        Err(error) => {
+            // It holds the targets: they must be free when this returns.
+            let _ = thread.join();
+            Err(error)
+        }
+    }
 }
 
 fn network(shared: Arc<Shared>, told: &mpsc::Sender<Result<SocketAddr, StandbyError>>) {

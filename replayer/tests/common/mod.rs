@@ -89,7 +89,21 @@ pub(crate) struct Fixture {
     pub(crate) adjust: fn(&mut StandbyConfig),
 }
 
+/// Keeps a target from changing until dropped, also when a story fails.
+pub(crate) struct Held(Arc<MemoryTarget>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.set_held(false);
+    }
+}
+
 impl Fixture {
+    pub(crate) fn hold(&self) -> Held {
+        self.target.set_held(true);
+        Held(Arc::clone(&self.target))
+    }
+
     pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), target: Arc::new(MemoryTarget::new("mem", SIZE)), adjust: |_| {} }
     }
