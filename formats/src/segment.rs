@@ -42,6 +42,8 @@ pub const STATE_SLOTS: usize = 2;
 pub const STATE_MAGIC: [u8; 4] = *b"BKL1";
 /// Largest number of cursors of one journal.
 pub const MAX_CURSORS: usize = 32;
+/// Largest index, segment id and generation: no sum of two of them wraps around.
+pub const MAX_COUNTER: u64 = u64::MAX / 4;
 /// Longest name of a cursor, in bytes.
 pub const MAX_CURSOR_NAME: usize = 64;
 
@@ -139,8 +141,8 @@ impl SegmentHeader {
         if raw.checksum().0 != raw.crc.get() {
             return Err(SegmentError::Checksum);
         }
-        if raw.id.get() == 0 || raw.first.get() == 0 {
-            return Err(SegmentError::Contradiction("a segment without id or first index"));
+        if !counters(&[raw.id.get(), raw.first.get()]) || raw.durable.get() > MAX_COUNTER {
+            return Err(SegmentError::Contradiction("an id or index out of range"));
         }
         Ok(Self {
             id: raw.id.get(),
@@ -155,6 +157,11 @@ impl RawSegmentHeader {
     fn checksum(&self) -> Crc32c {
         Crc32c::of(&self.as_bytes()[..SEGMENT_HEADER_LEN - 4])
     }
+}
+
+/// Whether all of them are possible ids or indices.
+fn counters(values: &[u64]) -> bool {
+    values.iter().all(|value| (1..=MAX_COUNTER).contains(value))
 }
 
 /// Tells zeros from foreign bytes, and both from ours.
@@ -230,8 +237,11 @@ impl Frame {
             return Err(SegmentError::Checksum);
         }
         let entry = EntryHeader::decode(rest)?;
-        if raw.body_len.get() as usize != entry.total_len() || raw.index.get() == 0 {
+        if raw.body_len.get() as usize != entry.total_len() {
             return Err(SegmentError::Contradiction("frame and entry disagree"));
+        }
+        if !counters(&[raw.index.get()]) || raw.durable.get() > MAX_COUNTER {
+            return Err(SegmentError::Contradiction("an index out of range"));
         }
         Ok((raw.frame(), entry))
     }
@@ -386,8 +396,8 @@ impl JournalState {
             Err(SegmentError::Contradiction("too many cursors"))
         } else if !self.cursors.iter().all(named) {
             Err(SegmentError::Contradiction("a cursor without name or with one too long"))
-        } else if self.first == 0 || self.floor == 0 {
-            Err(SegmentError::Contradiction("indices and segment ids begin at 1"))
+        } else if !counters(&[self.first, self.floor]) || self.durable.max(self.generation) > MAX_COUNTER {
+            Err(SegmentError::Contradiction("an id, index or generation out of range"))
         } else {
             Ok(())
         }
@@ -558,7 +568,7 @@ mod tests {
         }
 
         #[test]
-        fn any_item_round_trips(index in 1u64.., durable: u64, session: u32, segment: u64, offset: u64, a in 0u64..1 << 60) {
+        fn any_item_round_trips(index in 1..=MAX_COUNTER, durable in 0..=MAX_COUNTER, session: u32, segment: u64, offset: u64, a in 0u64..1 << 60) {
             let gap = EntryHeader {
                 entry: Entry::Gap(Gap { first: Seq(a), last: Seq(a) }), position: Position(a), payload: PayloadInfo::NONE,
             };

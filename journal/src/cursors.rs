@@ -1,6 +1,6 @@
 //! Who still needs what, and giving space back.
 
-use formats::segment::{Cursor, MAX_CURSOR_NAME, MAX_CURSORS};
+use formats::segment::{Cursor, MAX_COUNTER, MAX_CURSOR_NAME, MAX_CURSORS};
 
 use crate::disk::Disk;
 use crate::error::JournalError;
@@ -80,10 +80,10 @@ impl<D: Disk> Journal<D> {
     /// overflow, a new stream, and as an answer to damage.
     ///
     /// # Errors
-    /// [`JournalError::Index`] when `next` is 0; of the disk, then the journal is failed.
+    /// [`JournalError::Index`] when `next` is 0 or beyond [`MAX_COUNTER`]; of the disk, then the journal is failed.
     pub fn discard_all(&mut self, next: u64) -> Result<(), JournalError> {
         self.check_alive()?;
-        self.check_index(next, 1, u64::MAX - 1)?;
+        self.check_index(next, 1, MAX_COUNTER)?;
         self.forget_damage();
         self.drawn += 1;
         {
