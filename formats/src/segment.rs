@@ -44,6 +44,8 @@ pub const STATE_MAGIC: [u8; 4] = *b"BKL1";
 pub const MAX_CURSORS: usize = 32;
 /// Largest index, segment id and generation: no sum of two of them wraps around.
 pub const MAX_COUNTER: u64 = u64::MAX / 4;
+/// Largest number of a session: segment ids carry it in their upper half, and stay in range.
+pub const MAX_SESSION: u32 = (MAX_COUNTER >> 32) as u32 - 1;
 /// Longest name of a cursor, in bytes.
 pub const MAX_CURSOR_NAME: usize = 64;
 
@@ -240,8 +242,8 @@ impl Frame {
         if raw.body_len.get() as usize != entry.total_len() {
             return Err(SegmentError::Contradiction("frame and entry disagree"));
         }
-        if !counters(&[raw.index.get()]) || raw.durable.get() > MAX_COUNTER {
-            return Err(SegmentError::Contradiction("an index out of range"));
+        if !counters(&[raw.index.get()]) || raw.durable.get() > MAX_COUNTER || raw.session.get() > MAX_SESSION {
+            return Err(SegmentError::Contradiction("an index or session out of range"));
         }
         Ok((raw.frame(), entry))
     }
@@ -398,6 +400,8 @@ impl JournalState {
             Err(SegmentError::Contradiction("a cursor without name or with one too long"))
         } else if !counters(&[self.first, self.floor]) || self.durable.max(self.generation) > MAX_COUNTER {
             Err(SegmentError::Contradiction("an id, index or generation out of range"))
+        } else if self.session > MAX_SESSION {
+            Err(SegmentError::Contradiction("a session out of range"))
         } else {
             Ok(())
         }
@@ -568,7 +572,7 @@ mod tests {
         }
 
         #[test]
-        fn any_item_round_trips(index in 1..=MAX_COUNTER, durable in 0..=MAX_COUNTER, session: u32, segment: u64, offset: u64, a in 0u64..1 << 60) {
+        fn any_item_round_trips(index in 1..=MAX_COUNTER, durable in 0..=MAX_COUNTER, session in 0..=MAX_SESSION, segment: u64, offset: u64, a in 0u64..1 << 60) {
             let gap = EntryHeader {
                 entry: Entry::Gap(Gap { first: Seq(a), last: Seq(a) }), position: Position(a), payload: PayloadInfo::NONE,
             };
