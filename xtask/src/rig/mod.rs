@@ -103,6 +103,7 @@ impl Rig {
         let volume = format!("disk={}", self.secondary.path().display());
         let mut command = self.command();
         command.args(["standby", "--listen", &self.address(), "--volume", &volume, "--overwrite"]);
+        command.args(["--group", &self.group]);
         command.arg("--dir").arg(self.scratch.path().join("standby")).args(["--journal-size", self.plan.journal]);
         self.standby = Some(Node::spawn(&mut command, &self.log("standby"))?);
         Ok(())

@@ -13,7 +13,7 @@ use crate::vm::console::{Console, Results};
 use crate::{interrupt, process};
 
 /// Size of each disk in bytes.
-const DISK_BYTES: u64 = 96 << 20;
+const DISK_BYTES: u64 = 72 << 20;
 /// Virtio disks of a guest: `/dev/vda`, `/dev/vdb`, `/dev/vdc`.
 const DISKS: [&str; 3] = ["a", "b", "c"];
 /// A boot must reach the script within this time.
