@@ -136,7 +136,8 @@ impl EpochTracker {
     pub fn recover(now: Now, current: u32, interval: Duration, grace: Duration) -> Self {
         let mut tracker = Self::new(now, current, interval, grace);
         for back in 0..SLOTS as u32 {
-            let epoch = current.wrapping_sub(back);
+            // Before the first epochs there were none, but their slots may hold bits all the same.
+            let epoch = current.checked_sub(back).unwrap_or(current + SLOTS as u32 - back);
             let phase = if back == 0 { Phase::Current } else { Phase::Draining { since: now } };
             let slot = &mut tracker.slots[slot_of(epoch)];
             *slot = Slot { epoch, phase, tainted: true, ..*slot };
@@ -322,6 +323,15 @@ mod tests {
         wanted.iter().for_each(|epoch| tracker.taken_over(*epoch));
         let actions = tracker.tick(at(1000), &kernel);
         assert_eq!(actions, [Action::Clear { epoch: 6 }, Action::Clear { epoch: 5 }, Action::Switch { to: 8 }]);
+    }
+
+    #[test]
+    fn a_probe_found_in_its_first_epoch_has_three_slots_too() {
+        for current in 0..4 {
+            let tracker = EpochTracker::recover(at(0), current, INTERVAL, GRACE);
+            let slots: std::collections::BTreeSet<_> = tracker.live().map(slot_of).collect();
+            assert_eq!((slots.len(), tracker.slots[slot_of(current)].phase), (3, Phase::Current));
+        }
     }
 
     /// A kernel and an agent that do random things; the commands themselves are the oracle.

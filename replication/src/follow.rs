@@ -100,13 +100,25 @@ pub(crate) fn is_cut(gap: &Gap) -> bool {
 /// The tip after `header`, if it may follow `tip`. `sizes` are the volumes' sizes in bytes.
 pub(crate) fn follow(tip: Tip, header: &EntryHeader, sizes: &[u64]) -> Result<Tip, ProtocolError> {
     let position = header.position;
+    let tip = if tip == Tip::default() { before_first(header) } else { tip };
     let (held, got) = (tip.position, position);
     match &header.entry {
         Entry::Record(record) => follow_record(tip, position, record, sizes),
         Entry::Gap(gap) => follow_gap(tip, position, gap),
-        Entry::Region(region) if position == held => check_range(region.volume, region.range, sizes).map(|()| tip),
+        Entry::Region(region) if position == held => {
+            check_range(region.volume, region.range, sizes).map(|()| Tip { position, ..tip })
+        }
         Entry::Region(_) => Err(ProtocolError::Position { held, got }),
     }
+}
+
+/// Positions of a stream may begin anywhere; its seqs begin with 1, so that nothing is missed.
+fn before_first(header: &EntryHeader) -> Tip {
+    let position = match &header.entry {
+        Entry::Region(_) => header.position,
+        _ => header.position.previous(),
+    };
+    Tip { position, seq: Seq(0) }
 }
 
 fn follow_record(tip: Tip, position: Position, record: &Record, sizes: &[u64]) -> Result<Tip, ProtocolError> {
@@ -169,6 +181,15 @@ mod tests {
         assert!(matches!(after(&write(7, 8)), Err(ProtocolError::Position { .. })));
         assert!(matches!(after(&write(6, 9)), Err(ProtocolError::Seq { .. })));
         assert!(matches!(after(&write(6, 7)), Err(ProtocolError::Seq { .. })));
+    }
+
+    #[test]
+    fn the_first_entry_of_a_stream_may_have_any_position_but_only_the_first_seq() {
+        let first = |header: &EntryHeader| follow(Tip::default(), header, &[1024]);
+        assert_eq!(first(&write(6, 1)), tip(6, 1));
+        assert_eq!(first(&region(6, 1, 0)), tip(6, 0));
+        assert!(matches!(first(&write(6, 2)), Err(ProtocolError::Seq { .. })));
+        assert!(matches!(first(&gap(6, 2, 2)), Err(ProtocolError::Seq { .. })));
     }
 
     #[test]

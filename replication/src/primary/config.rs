@@ -137,13 +137,20 @@ pub struct JournalExtent {
     /// Position that the next entry will take; at least 1.
     pub next: Position,
     /// Seq that the next entry continues: every completion up to it is in the journal, was in it, or is covered by a
-    /// dirty map. The next entry must begin with the seq after it.
+    /// dirty map. The next entry must begin with the seq after it. 0 only before the first completion of a
+    /// stream; its first entry may have any position.
     pub last_seq: Seq,
 }
 
 impl JournalExtent {
     /// Of a journal that never held anything.
     pub const EMPTY: Self = Self { first: Position(1), next: Position(1), last_seq: Seq(0) };
+
+    /// Where the stream began, as far as the extent tells.
+    pub(super) fn origin(self) -> Option<Position> {
+        let untouched = (self.last_seq == Seq(0)).then_some(self.next);
+        untouched.or((self.first == Position(1)).then_some(self.first))
+    }
 
     pub(super) fn check(self) -> Result<Self, ConfigError> {
         if self.first.0 == 0 || self.first > self.next {
@@ -187,10 +194,17 @@ pub struct Restored {
     pub dirty: Option<DirtyMap>,
     /// Saved with the map.
     pub covered: Option<Covered>,
+    /// The kernel's completion counter, read after the live epochs.
+    pub completed: Seq,
 }
 
 impl Restored {
     /// A first start: nothing there.
-    pub const NOTHING: Self =
-        Self { journal: JournalExtent::EMPTY, acknowledged: Position(0), dirty: None, covered: None };
+    pub const NOTHING: Self = Self {
+        journal: JournalExtent::EMPTY,
+        acknowledged: Position(0),
+        dirty: None,
+        covered: None,
+        completed: Seq(0),
+    };
 }

@@ -9,6 +9,7 @@ use formats::{ByteRange, Op, Position, Seq, VolumeIndex};
 use super::config::{Covered, MAX_REGIONS_PER_BATCH};
 use super::{FullReason, Link, Primary, Resume, Retry, Send};
 use crate::Now;
+use crate::dirty::DirtyMap;
 use crate::follow::Tip;
 
 impl Primary {
@@ -37,17 +38,16 @@ impl Primary {
 
     /// A blank secondary whose content is vouched for can take the stream from its very first entry.
     pub(super) fn resume_blank(&self) -> Resume {
-        let whole = self.journal.first == Position(1) && self.covered.is_none() && self.durable == Position(0);
-        if self.config.assume_identical && whole {
-            Resume::Continue { from: Position(1) }
-        } else {
-            Resume::Full(FullReason::Blank)
+        let origin = self.origin.filter(|origin| self.journal.first <= *origin && self.covered.is_none());
+        match origin.filter(|_| self.config.assume_identical && self.durable == Position(0)) {
+            Some(from) => Resume::Continue { from },
+            None => Resume::Full(FullReason::Blank),
         }
     }
 
     pub(super) fn begin_full(&mut self) {
         self.counters.full_syncs += 1;
-        self.mark_all();
+        self.mark_all(self.highest_sent);
         self.durable = Position(0);
         self.covered = None;
         self.cover_through_end();
@@ -62,10 +62,44 @@ impl Primary {
         self.saves.covered(through);
     }
 
+    /// Everything dirty waits until the next session has sent again what this one may have sent: regions in it came
+    /// after that, and must do so again.
     pub(super) fn end_session(&mut self) {
-        let regions = self.unconfirmed_regions();
-        regions.into_iter().for_each(|(volume, range)| self.mark(volume, range));
+        let unconfirmed = self.unconfirmed_regions();
+        let map = self.deferred.map(self.highest_sent);
+        // All maps have the geometry of the configuration.
+        let _ = map.union(&self.dirty);
+        for (volume, range) in unconfirmed {
+            let _ = map.mark(volume, range);
+        }
+        self.dirty.clear();
         self.link = Link::Down(Retry { at: Now::ZERO, connecting: false });
+    }
+
+    /// The map that takes marks which must wait until everything up to `after` is sent.
+    pub(super) fn map_after(&mut self, after: Seq) -> &mut DirtyMap {
+        match self.sent_through() {
+            Some(sent) if after <= sent => &mut self.dirty,
+            _ => self.deferred.map(after),
+        }
+    }
+
+    /// Every completion up to this has been sent in this session, or was held by the secondary before.
+    fn sent_through(&self) -> Option<Seq> {
+        let Link::Up(session) = &self.link else { return None };
+        if session.cut.is_none() && session.sent.next() == self.journal.next {
+            return Some(self.journal.last_seq);
+        }
+        Some(session.sent_seq.unwrap_or(Seq(0)))
+    }
+
+    /// Lets regions go that have waited long enough.
+    fn activate(&mut self) {
+        let Some(sent) = self.sent_through() else { return };
+        while let Some(map) = self.deferred.take_reached(sent) {
+            // All maps have the geometry of the configuration.
+            let _ = self.dirty.union(&map);
+        }
     }
 
     /// Regions that left the map and are not known to be durable at the secondary.
@@ -76,17 +110,17 @@ impl Primary {
         }
     }
 
-    pub(super) fn mark_entry(&mut self, header: &EntryHeader) {
+    pub(super) fn mark_entry(&mut self, header: &EntryHeader, after: Seq) {
         let Entry::Record(record) = &header.entry else { return };
         let all = record.range.is_empty() && matches!(record.op, Op::Opaque | Op::Zone);
         let range = if all { ByteRange::new(0, u64::MAX) } else { record.range };
         if record.op.changes_range() {
-            self.mark(record.volume, range);
+            self.mark(record.volume, range, after);
         }
     }
 
     pub(super) fn sent_hole(&mut self, header: &EntryHeader) {
-        self.mark_entry(header);
+        self.mark_entry(header, Seq(0));
         self.saves.hole(header.position);
         if let Link::Up(session) = &mut self.link {
             session.owed = true;
@@ -94,6 +128,7 @@ impl Primary {
     }
 
     pub(super) fn next_frame(&mut self, now: Now) -> Send {
+        self.activate();
         let Link::Up(session) = &mut self.link else { return Send::Nothing };
         if session.reading.is_some() {
             // Content that was read must not come after entries that are newer than it.
@@ -104,7 +139,7 @@ impl Primary {
                 None => return session.keepalive(now, self.config.keepalive),
                 Some(covered) if covered.last_seq > Seq(0) => return Send::Cut(session.cut_header(&covered)),
                 // Nothing was ever completed: a secondary that holds nothing is already there.
-                Some(_) => session.cut = None,
+                Some(covered) => session.skip_cut(&covered),
             }
         }
         let keepalive = session.keepalive(now, self.config.keepalive);
@@ -113,7 +148,7 @@ impl Primary {
             return keepalive;
         }
         let entries = session.sent.next() < self.journal.next;
-        let regions = session.owed || !self.dirty.is_empty();
+        let regions = !self.dirty.is_empty() || (session.owed && self.deferred.is_empty());
         if regions && (!entries || session.regions_in_turn < self.config.regions_per_batch) {
             return self.take_regions(space);
         }
@@ -155,6 +190,7 @@ impl Primary {
     ) -> u64 {
         let Link::Up(session) = &mut self.link else { return 0 };
         self.counters.bytes_sent += bytes;
+        self.highest_sent = self.highest_sent.max(entries.map_or(Seq(0), |tip| tip.seq));
         session.frame_sent(now, entries, bytes, regions)
     }
 }

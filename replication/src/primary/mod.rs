@@ -18,7 +18,9 @@
 //!   trim through the cursor. While [`Primary::wants_records`] is false, records go to [`Primary::skip`] instead of
 //!   the journal.
 //! - Content that is not known at the secondary is marked ([`Primary::mark`]) before the gap that stands for it is
-//!   appended.
+//!   appended, with the kernel's completion counter as it is then: regions are read and sent only when everything up
+//!   to that has been sent, so that no older record comes after them. Every completion must therefore get into the
+//!   journal at last, as a record or in a gap.
 //!
 //! # Cuts
 //!
@@ -29,6 +31,7 @@
 
 mod config;
 mod decide;
+mod deferred;
 mod flight;
 mod lag;
 mod saves;
@@ -52,6 +55,7 @@ use crate::consistency::leaves_hole;
 use crate::dirty::DirtyMap;
 use crate::follow::{ProtocolError, Tip};
 use decide::{last_seq_of, tip_of};
+use deferred::Deferred;
 use lag::LagClock;
 use saves::Saves;
 use session::Session;
@@ -146,7 +150,14 @@ enum Link {
 pub struct Primary {
     config: PrimaryConfig,
     journal: JournalExtent,
+    /// Regions that may be sent.
     dirty: DirtyMap,
+    /// Regions that must wait; without a link, all.
+    deferred: Deferred,
+    /// Everything up to this may have been sent, in this session or an earlier one.
+    highest_sent: Seq,
+    /// Position of the stream's very first entry, if this engine knows it.
+    origin: Option<Position>,
     /// Where the search for the next dirty region goes on, so that hot regions do not starve others.
     sweep: (VolumeIndex, u64),
     covered: Option<Covered>,
@@ -170,9 +181,11 @@ impl Primary {
     pub fn new(config: PrimaryConfig, restored: Restored) -> Result<Self, ConfigError> {
         config.check()?;
         let journal = restored.journal.check()?;
-        let mut dirty = DirtyMap::new(config.region_size, &config.volumes)?;
+        let dirty = DirtyMap::new(config.region_size, &config.volumes)?;
+        let mut deferred = Deferred::new(dirty.clone());
+        let highest_sent = restored.completed.max(journal.last_seq);
         if let Some(saved) = &restored.dirty {
-            dirty.union(saved)?;
+            deferred.map(highest_sent).union(saved)?;
         }
         let end = journal.next.previous();
         let covered = restored.covered.filter(|covered| covered.through <= end).map(|covered| {
@@ -187,6 +200,9 @@ impl Primary {
             config,
             journal,
             dirty,
+            deferred,
+            highest_sent,
+            origin: journal.origin(),
             sweep: (VolumeIndex(0), 0),
             covered,
             link: Link::Down(Retry { at: Now::ZERO, connecting: false }),
@@ -204,7 +220,7 @@ impl Primary {
     /// An entry that the journal held at start: if it leaves a hole, its range is marked again.
     pub fn recover_entry(&mut self, header: &EntryHeader) {
         if leaves_hole(header) {
-            self.mark_entry(header);
+            self.mark_entry(header, self.highest_sent);
             self.saves.hole(header.position);
         }
     }
@@ -235,31 +251,33 @@ impl Primary {
 
     /// An entry that is not journalled because [`Self::wants_records`] is false: its range is marked, its seq counted.
     pub fn skip(&mut self, header: &EntryHeader) {
-        self.mark_entry(header);
+        self.mark_entry(header, Seq(0));
         self.journal.last_seq = self.journal.last_seq.max(last_seq_of(header).unwrap_or_default());
     }
 
-    /// What is in this range at the secondary is not known: it will be read back and sent.
-    pub fn mark(&mut self, volume: VolumeIndex, range: ByteRange) {
-        match self.dirty.mark(volume, range) {
+    /// What is in this range at the secondary is not known: it will be read back and sent, after everything up to
+    /// `after`. That is the kernel's completion counter when the reason was known: no completion that the mark stands
+    /// for, nor any before it, lies behind it.
+    pub fn mark(&mut self, volume: VolumeIndex, range: ByteRange, after: Seq) {
+        match self.map_after(after).mark(volume, range) {
             Ok(0) => {}
             Ok(_) => self.saves.changed(),
             // A volume that is not known here: when in doubt, everything.
-            Err(_) => self.mark_all(),
+            Err(_) => self.mark_all(after),
         }
     }
 
-    /// Marks every region that `map` holds; everything when it is of another geometry.
-    pub fn mark_map(&mut self, map: &DirtyMap) {
+    /// The same for every region that `map` holds; for everything when it is of another geometry.
+    pub fn mark_map(&mut self, map: &DirtyMap, after: Seq) {
         self.saves.changed();
-        if self.dirty.union(map).is_err() {
-            self.mark_all();
+        if self.map_after(after).union(map).is_err() {
+            self.mark_all(after);
         }
     }
 
-    /// Everything will be read back and sent.
-    pub fn mark_all(&mut self) {
-        self.dirty.mark_all();
+    /// The same for everything.
+    pub fn mark_all(&mut self, after: Seq) {
+        self.map_after(after).mark_all();
         self.saves.changed();
     }
 
@@ -340,7 +358,7 @@ impl Primary {
     pub fn overflowed<'a>(&mut self, unsent: impl IntoIterator<Item = &'a EntryHeader>) {
         self.counters.overflows += 1;
         for header in unsent {
-            self.mark_entry(header);
+            self.mark_entry(header, Seq(0));
         }
         self.cover_through_end();
         match &mut self.link {
@@ -428,7 +446,7 @@ impl Primary {
     pub fn regions_failed(&mut self) {
         let Link::Up(session) = &mut self.link else { return };
         let ranges = session.reading.take().unwrap_or_default();
-        ranges.into_iter().for_each(|(volume, range)| self.mark(volume, range));
+        ranges.into_iter().for_each(|(volume, range)| self.mark(volume, range, Seq(0)));
     }
 
     /// A keep-alive was sent.
@@ -441,7 +459,7 @@ impl Primary {
     /// Regions still to come after the batch that is being read: `remaining` of its last region.
     #[must_use]
     pub fn region_remaining(&self) -> u64 {
-        self.dirty.region_count()
+        self.dirty.region_count() + self.deferred.region_count()
     }
 
     /// Position of the last entry sent in this session: the position of regions sent now.
@@ -466,10 +484,18 @@ impl Primary {
         self.durable.next().max(self.journal.first)
     }
 
-    /// Regions that are dirty and not in flight.
+    /// Every region that the secondary is not known to hold durably, those in flight included.
     #[must_use]
-    pub fn dirty(&self) -> &DirtyMap {
-        &self.dirty
+    pub fn dirty(&self) -> DirtyMap {
+        let mut all = self.dirty.clone();
+        // All maps have the geometry of the configuration.
+        for map in self.deferred.maps() {
+            let _ = all.union(map);
+        }
+        for (volume, range) in self.unconfirmed_regions() {
+            let _ = all.mark(volume, range);
+        }
+        all
     }
 
     /// Moves whenever what should be saved has changed.
@@ -490,11 +516,7 @@ impl Primary {
 
     /// What must be saved durably now. Take one at a time: take, save, [`Self::snapshot_saved`].
     pub fn snapshot(&mut self) -> Snapshot {
-        let mut dirty = self.dirty.clone();
-        self.unconfirmed_regions().into_iter().for_each(|(volume, range)| {
-            let _ = dirty.mark(volume, range);
-        });
-        Snapshot { generation: self.saves.snapshot(), dirty, covered: self.covered }
+        Snapshot { generation: self.saves.snapshot(), dirty: self.dirty(), covered: self.covered }
     }
 
     /// What it does.
@@ -503,14 +525,13 @@ impl Primary {
         match &self.link {
             Link::Down(_) if self.mapping => Mode::Mapping,
             Link::Down(_) => Mode::Disconnected,
-            Link::Up(session) if session.is_resync() || !self.dirty.is_empty() => Mode::Resync,
+            Link::Up(session) if session.is_resync() || self.region_remaining() > 0 => Mode::Resync,
             Link::Up(_) => Mode::Ordered,
         }
     }
 
     /// What it looks like at `now`.
     pub fn status(&mut self, now: Now) -> PrimaryStatus {
-        let in_flight_dirty: u64 = self.unconfirmed_regions().iter().map(|(_, range)| range.len).sum();
         let in_flight_bytes = match &self.link {
             Link::Up(session) => session.flight.bytes(),
             Link::Down(_) => 0,
@@ -525,7 +546,7 @@ impl Primary {
             durable: self.durable,
             applied: self.applied,
             in_flight_bytes,
-            dirty_bytes: self.dirty.bytes() + in_flight_dirty,
+            dirty_bytes: self.dirty().bytes(),
             lag_entries: self.journal.next.0 - 1 - self.applied.0.min(self.journal.next.0 - 1),
             lag: self.lag.age(self.applied, self.journal.next, now),
             counters: self.counters,

@@ -20,7 +20,7 @@ pub(super) struct Session {
     /// Position of the last entry sent.
     pub(super) sent: Position,
     /// Last seq sent; unknown before the first entry.
-    sent_seq: Option<Seq>,
+    pub(super) sent_seq: Option<Seq>,
     /// A cut must be sent before anything else, once this generation is saved.
     pub(super) cut: Option<u64>,
     /// Regions handed to the driver and not yet reported as sent.
@@ -88,6 +88,13 @@ impl Session {
         // A secondary in step needs only the completions that it misses; one whose place is unknown needs all.
         let first = self.sent_seq.filter(|sent| *sent < last).map_or(Seq(1), Seq::next);
         EntryHeader { entry: Entry::Gap(Gap { first, last }), position: covered.through, payload: PayloadInfo::NONE }
+    }
+
+    /// The cut stands for nothing: the stream has no completion yet, and begins behind it.
+    pub(super) fn skip_cut(&mut self, covered: &Covered) {
+        self.cut = None;
+        self.sent = covered.through;
+        self.sent_seq = Some(covered.last_seq);
     }
 
     pub(super) fn frame_sent(

@@ -182,9 +182,9 @@ fn a_hole_marks_its_range_and_owes_a_last_region() {
 fn a_region_marked_while_in_flight_stays_dirty() {
     let mut story = Story::new();
     story.engine.connected(at(0), &in_step(0));
-    story.engine.mark(VolumeIndex(0), ByteRange::new(5000, 10));
+    story.engine.mark(VolumeIndex(0), ByteRange::new(5000, 10), Seq(0));
     assert_eq!(story.drive(), ["regions 4096 remaining 0"]);
-    story.engine.mark(VolumeIndex(0), ByteRange::new(5000, 10));
+    story.engine.mark(VolumeIndex(0), ByteRange::new(5000, 10), Seq(0));
     story.ack(1, 0).expect("sent");
     assert_eq!(story.drive(), ["regions 4096 remaining 0"]);
     story.engine.disconnected(at(1));
@@ -196,10 +196,52 @@ fn a_region_marked_while_in_flight_stays_dirty() {
 }
 
 #[test]
+fn a_region_waits_for_every_record_before_the_loss_that_marked_it() {
+    let mut story = Story::new();
+    story.engine.connected(at(0), &in_step(0));
+    story.writes(1..=2);
+    story.engine.mark(VolumeIndex(0), ByteRange::new(0, 1), Seq(4));
+    assert_eq!(story.engine.mode(), Mode::Resync);
+    assert_eq!(story.drive(), ["entries 1..=2"], "completions 3 and 4 are not there yet");
+    story.writes(3..=3);
+    story.append(gap(4, 4, 4));
+    assert_eq!(story.drive(), ["entries 3..=4", "regions 4096 remaining 0"]);
+
+    story.engine.disconnected(at(1));
+    story.engine.connected(at(2), &in_step(1));
+    assert_eq!(story.drive(), ["entries 2..=4", "regions 4096 remaining 0"], "in a new session it waits again");
+}
+
+#[test]
+fn what_was_restored_waits_for_the_whole_journal() {
+    let mut dirty = DirtyMap::new(4096, &[MIB]).expect("geometry");
+    dirty.mark(VolumeIndex(0), ByteRange::new(0, 1)).expect("known");
+    let restored = Restored { dirty: Some(dirty), completed: Seq(3), ..Restored::NOTHING };
+    let mut story = Story::with(config(), restored);
+    story.engine.connected(at(0), &in_step(0));
+    story.writes(1..=2);
+    assert_eq!(story.drive(), ["entries 1..=2"]);
+    story.append(gap(3, 3, 3));
+    assert_eq!(story.drive(), ["entries 3..=3", "regions 4096 remaining 0"]);
+}
+
+#[test]
+fn a_stream_without_a_completion_may_begin_at_any_position() {
+    let journal = JournalExtent { first: Position(9), next: Position(9), last_seq: Seq(0) };
+    let mut story = Story::with(config(), Restored { journal, ..Restored::NOTHING });
+    story.engine.connected(at(0), &welcome(0, 0, DataState::Blank));
+    story.save();
+    assert_eq!(story.drive(), ["regions 1048576 remaining 0"]);
+    assert_eq!(story.engine.sent(), Position(8));
+    story.append(record(9, 1, Op::Write, PayloadInfo::data(b"12345678")));
+    assert_eq!(story.drive(), ["entries 9..=9"]);
+}
+
+#[test]
 fn a_region_that_could_not_be_read_is_dirty_again() {
     let mut story = Story::new();
     story.engine.connected(at(0), &in_step(0));
-    story.engine.mark(VolumeIndex(0), ByteRange::new(0, 1));
+    story.engine.mark(VolumeIndex(0), ByteRange::new(0, 1), Seq(0));
     assert!(matches!(story.poll(), Send::Regions(_)));
     assert!(!matches!(story.poll(), Send::Regions(_)), "one batch at a time");
     story.engine.regions_failed();
@@ -228,8 +270,13 @@ fn an_overflow_without_a_link_only_marks_until_the_link_is_back() {
 
     // The driver is killed and finds everything again, the seq having gone on.
     let journal = JournalExtent { first: Position(9), next: Position(9), last_seq: Seq(9) };
-    let restored =
-        Restored { journal, acknowledged: Position(8), dirty: Some(saved.dirty.clone()), covered: saved.covered };
+    let restored = Restored {
+        journal,
+        acknowledged: Position(8),
+        dirty: Some(saved.dirty.clone()),
+        covered: saved.covered,
+        completed: Seq(9),
+    };
     for mut story in [story, Story::with(config(), restored)] {
         let resume = story.engine.connected(at(2), &in_step(4));
         assert_eq!(resume, Resume::Covered { from: Position(9) });
@@ -269,7 +316,7 @@ fn entries_and_regions_take_turns_within_the_window() {
     let config = PrimaryConfig { max_region_read_bytes: 4096, window_bytes: 16 << 10, ..config() };
     let mut story = Story::with(config, Restored::NOTHING);
     story.engine.connected(at(0), &in_step(0));
-    story.engine.mark_all();
+    story.engine.mark_all(Seq(0));
     story.writes(1..=2);
     assert_eq!(
         story.drive(),

@@ -514,7 +514,7 @@ fn tip_after(tip: Tip, header: &EntryHeader) -> Tip {
     match &header.entry {
         Entry::Record(record) => Tip { position, seq: record.seq },
         Entry::Gap(gap) => Tip { position, seq: gap.last },
-        Entry::Region(_) => tip,
+        Entry::Region(_) => Tip { position, ..tip },
     }
 }
 
