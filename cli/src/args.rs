@@ -1,0 +1,321 @@
+//! The command line. One source for parsing, `--help`, the manual page and completions.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::exit::EXIT_CODES;
+use crate::units::{Size, Sync, Time};
+
+/// Watches a disk in use with eBPF and keeps a second one byte-identical.
+///
+/// The observed disk is never written, and its users never wait: what could not be carried is remembered region by
+/// region, read back and sent again.
+#[derive(Debug, Parser)]
+#[command(name = "blkecho", version, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Configuration file [default: /etc/blkecho/blkecho.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory of control sockets [default: $BLKECHO_RUN_DIR or /run/blkecho]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Tell what this kernel and user can do, each line with a remedy
+    Doctor(Doctor),
+    /// Observe devices and ship what changes to a standby, until interrupted
+    Attach(Attach),
+    /// Stop observing: ends a running agent and takes its probe out of the kernel
+    Detach(Detach),
+    /// Receive changes and apply them to devices or image files, until interrupted
+    Standby(Standby),
+    /// Show all primaries and standbys of this machine on one screen
+    Status(Status),
+    /// Wait until everything that completed before now is applied on the standby
+    Drain(Drain),
+    /// Compare both ends: two devices or files byte by byte, or a group through its agent
+    Verify(Verify),
+    /// Show the whole thing: two loop devices, a live workload, a byte-for-byte comparison
+    Demo(Demo),
+    /// Capture and drop, for measuring; prints JSON at SIGINT
+    #[command(hide = true)]
+    CaptureBench(CaptureBench),
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Also look at this device
+    #[arg(value_name = "DEV")]
+    pub(crate) device: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `attach`; what is absent comes from the configuration file or the defaults.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Attach {
+    /// Devices to observe as one group with one order: disks or partitions
+    #[arg(value_name = "DEV")]
+    pub(crate) devices: Vec<PathBuf>,
+    /// The standby's address
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) to: Option<String>,
+    /// Name of the group [default: default]
+    #[arg(long)]
+    pub(crate) group: Option<GroupName>,
+    /// Names of the volumes, in the order of the devices [default: the kernel's names]
+    #[arg(long = "name", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Directory of journal and dirty maps, on another disk [default: /var/lib/blkecho/GROUP/primary]
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Size of the journal [default: 1G]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) journal_size: Option<Size>,
+    /// Size of the ring between kernel and agent, a power of two [default: 64M]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) ring_size: Option<Size>,
+    /// Size of a region of the dirty map, a power of two [default: 64K]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) region_size: Option<Size>,
+    /// When the journal is made durable: each, interval[:TIME] or never [default: interval]
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) sync: Option<Sync>,
+    /// Allow an address that is not loopback, although the link is neither encrypted nor authenticated
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Path of the control socket [default: in the run directory]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+    /// The standby already holds the same bytes: do not copy everything first
+    #[arg(long)]
+    pub(crate) assume_identical: bool,
+    /// Take the probe out of the kernel at the end, instead of leaving it to remember what changes
+    #[arg(long)]
+    pub(crate) detach_on_exit: bool,
+}
+
+/// Arguments of `detach`.
+#[derive(Debug, Args)]
+pub(crate) struct Detach {
+    /// Name of the group
+    #[arg(long, default_value = "default")]
+    pub(crate) group: GroupName,
+}
+
+/// Arguments of `standby`; what is absent comes from the configuration file or the defaults.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Standby {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// A volume and the device or image file that it is written to; naming it is the permission to write it
+    #[arg(long = "volume", value_name = "NAME=DEV")]
+    pub(crate) volumes: Vec<VolumeArg>,
+    /// Name of the group, for `status` [default: default]
+    #[arg(long)]
+    pub(crate) group: Option<GroupName>,
+    /// Directory of journal and checkpoint [default: /var/lib/blkecho/GROUP/standby]
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Size of the journal [default: 1G]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) journal_size: Option<Size>,
+    /// Entries applied at the same time [default: 32]
+    #[arg(long, value_name = "N")]
+    pub(crate) depth: Option<usize>,
+    /// Apply strictly one after the other
+    #[arg(long)]
+    pub(crate) serial: bool,
+    /// Allow an address that is not loopback, although the link is neither encrypted nor authenticated
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Path of the control socket [default: in the run directory]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+    /// Write to targets although they hold a file system, partition table or the like
+    #[arg(long, alias = "yes-write")]
+    pub(crate) overwrite: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show it again every second, until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+/// Arguments of `drain`.
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    /// Name of the group
+    #[arg(long, default_value = "default")]
+    pub(crate) group: GroupName,
+    /// How long to wait at most
+    #[arg(long, default_value = "60s", value_name = "TIME")]
+    pub(crate) timeout: Time,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+#[command(override_usage = "blkecho verify [--json] <A> <B>\n       blkecho verify [--json] --group <NAME>")]
+pub(crate) struct Verify {
+    /// A device or file
+    #[arg(value_name = "A", requires = "b", required_unless_present = "group", conflicts_with = "group")]
+    pub(crate) a: Option<PathBuf>,
+    /// The one to compare it with
+    #[arg(value_name = "B")]
+    pub(crate) b: Option<PathBuf>,
+    /// Compare a group's devices with its standby, while nothing writes
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Option<GroupName>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// How long the workload runs
+    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) seconds: u64,
+    /// Leave the directory with both images and logs
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Run on the simulated device even where a real one is possible
+    #[arg(long)]
+    pub(crate) simulated: bool,
+}
+
+/// Arguments of `capture-bench`.
+#[derive(Debug, Args)]
+pub(crate) struct CaptureBench {
+    /// Device to observe
+    #[arg(value_name = "DEV")]
+    pub(crate) device: PathBuf,
+    /// What is done with what is captured
+    #[arg(long, value_enum, default_value_t = BenchMode::Payload)]
+    pub(crate) mode: BenchMode,
+    /// Size of the ring between kernel and agent, a power of two
+    #[arg(long, default_value = "64M", value_name = "SIZE")]
+    pub(crate) ring_size: Size,
+}
+
+/// What `capture-bench` does with what is captured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum BenchMode {
+    /// Copy, checksum, join and drop.
+    Payload,
+    /// Addresses only.
+    Addresses,
+    /// Into a journal below the current directory.
+    Journal,
+}
+
+/// Name of a group: part of file names, so letters, digits, `-`, `_` and `.` only.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct GroupName(pub(crate) String);
+
+impl Default for GroupName {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+impl FromStr for GroupName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let fits = (1..=64).contains(&text.len()) && text.chars().all(good) && !text.starts_with(['.', '-']);
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("{text:?} is no name: use up to 64 of a-z A-Z 0-9 - _ ."))
+        }
+    }
+}
+
+/// `NAME=DEV`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct VolumeArg {
+    /// The name that the primary uses.
+    pub(crate) name: String,
+    /// What it is written to.
+    pub(crate) path: PathBuf,
+}
+
+impl FromStr for VolumeArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+                Ok(Self { name: name.to_owned(), path: path.into() })
+            }
+            _ => Err(format!("{text:?} is not NAME=DEV, such as data=/dev/sdb")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn verify_takes_two_paths_or_a_group() {
+        let parses = |args: &[&str]| Cli::try_parse_from([&["blkecho", "verify"], args].concat()).is_ok();
+        assert!(parses(&["a", "b"]));
+        assert!(parses(&["--group", "x"]));
+        assert!(!parses(&["a"]));
+        assert!(!parses(&[]));
+        assert!(!parses(&["a", "b", "--group", "x"]));
+    }
+
+    #[test]
+    fn names_and_volumes_are_checked() {
+        assert!("a/b".parse::<GroupName>().is_err());
+        assert!("..".parse::<GroupName>().is_err());
+        assert!("db-1".parse::<GroupName>().is_ok());
+        assert_eq!("a=/dev/sdb".parse::<VolumeArg>().unwrap().name, "a");
+        assert!("=/dev/sdb".parse::<VolumeArg>().is_err());
+    }
+}

@@ -1,0 +1,66 @@
+//! The commands, one file each.
+
+mod attach;
+mod bench;
+mod detach;
+mod doctor;
+mod drain;
+mod generate;
+mod service;
+mod standby;
+mod status;
+pub(crate) mod verify;
+
+use std::path::PathBuf;
+
+use crate::args::{Cli, Command};
+use crate::config::Config;
+use crate::control;
+use crate::exit::{Done, Exit, OrExit};
+
+/// What all commands share.
+struct Context {
+    config: Option<PathBuf>,
+    run_dir: PathBuf,
+}
+
+impl Context {
+    fn config(&self) -> Done<Config> {
+        Config::load(self.config.as_deref()).or_exit(Exit::Usage)
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// With the exit code to end with.
+pub(crate) fn run(cli: Cli) -> Done {
+    let context = Context { config: cli.config, run_dir: control::run_dir(cli.run_dir) };
+    match cli.command {
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Attach(args) => attach::run(args, &context),
+        Command::Detach(args) => detach::run(&args, &context),
+        Command::Standby(args) => standby::run(args, &context),
+        Command::Status(args) => status::run(&args, &context),
+        Command::Drain(args) => drain::run(&args, &context),
+        Command::Verify(args) => verify::run(&args, &context),
+        Command::Demo(args) => crate::demo::run(&args),
+        Command::CaptureBench(args) => bench::run(&args),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Man => generate::man(),
+    }
+}
+
+/// Prints JSON for programs.
+fn print_json(value: &impl serde::Serialize) -> Done {
+    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+/// Prints to standard output. A reader that went away is a normal end.
+fn print(text: &str) -> Done {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

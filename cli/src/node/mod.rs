@@ -1,0 +1,25 @@
+//! The services that run in this process, behind the control socket. Thin: all work is the agent's and the replayer's.
+
+pub(crate) mod primary;
+pub(crate) mod signature;
+pub(crate) mod standby;
+pub(crate) mod view;
+
+use std::path::Path;
+
+use agent::preflight::stack::refuse_feedback;
+use agent::preflight::{Device, Host};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::exit::{Done, Exit, OrExit};
+
+/// What a library reports, as JSON.
+fn json(report: &impl Serialize) -> Done<Value> {
+    Ok(serde_json::to_value(report)?)
+}
+
+/// Refuses a path that lies on one of the observed devices.
+pub(crate) fn refuse_on_observed(what: &str, path: &Path, devices: &[Device]) -> Done {
+    refuse_feedback(what, path, devices, &Host::default()).or_exit(Exit::Refused)
+}

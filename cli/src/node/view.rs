@@ -1,0 +1,177 @@
+//! What people are shown of a service's status. The status itself is JSON; this knows where the shown parts stand.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::control::Role;
+use crate::units::{bytes, duration};
+
+/// The shown parts of a status.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct View {
+    /// The word for what it does.
+    pub(crate) state: String,
+    /// The word for the standby's content.
+    pub(crate) data: String,
+    /// The other side.
+    pub(crate) peer: String,
+    /// Why it is in that state, or what last went wrong.
+    pub(crate) reason: String,
+    /// Age of the oldest change that the standby has not applied.
+    pub(crate) lag: Duration,
+    /// Changes that the standby has not applied.
+    pub(crate) lag_entries: u64,
+    /// Bytes sent or received of them.
+    pub(crate) lag_bytes: u64,
+    /// Journal: bytes used and in all.
+    pub(crate) journal: (u64, u64),
+    /// Bytes of regions to read back and send again.
+    pub(crate) dirty: u64,
+    /// Bytes of regions sent again.
+    pub(crate) resynced: u64,
+    /// Commands captured or received.
+    pub(crate) entries: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Times that everything had to be copied.
+    pub(crate) full_syncs: u64,
+    /// Losses by reason, those that happened only.
+    pub(crate) lost: Vec<(String, u64)>,
+    /// Volumes.
+    pub(crate) volumes: Vec<String>,
+}
+
+fn text(status: &Value, pointer: &str) -> String {
+    match status.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn number(status: &Value, pointer: &str) -> u64 {
+    status.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
+}
+
+fn counts(status: &Value, pointer: &str) -> Vec<(String, u64)> {
+    let map = status.pointer(pointer).and_then(Value::as_object);
+    let counts = map.into_iter().flatten().filter_map(|(name, count)| Some((name.clone(), count.as_u64()?)));
+    counts.filter(|(_, count)| *count > 0).collect()
+}
+
+fn first_text(status: &Value, pointers: &[&str]) -> String {
+    pointers.iter().map(|pointer| text(status, pointer)).find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+impl View {
+    /// From the status of a service.
+    pub(crate) fn of(role: Role, status: &Value) -> Self {
+        match role {
+            Role::Primary => Self::primary(status),
+            Role::Standby => Self::standby(status),
+        }
+    }
+
+    fn primary(status: &Value) -> Self {
+        Self {
+            state: text(status, "/state"),
+            data: text(status, "/peer"),
+            peer: text(status, "/to"),
+            reason: first_text(status, &["/failure", "/link_error"]),
+            lag: Duration::try_from_secs_f64(status["lag_seconds"].as_f64().unwrap_or(0.0)).unwrap_or_default(),
+            lag_entries: number(status, "/lag_entries"),
+            lag_bytes: number(status, "/in_flight_bytes"),
+            journal: (number(status, "/journal_used"), number(status, "/journal_total")),
+            dirty: number(status, "/dirty_bytes"),
+            resynced: number(status, "/resynced_bytes"),
+            entries: number(status, "/records"),
+            bytes: number(status, "/payload_bytes"),
+            full_syncs: number(status, "/full_syncs"),
+            lost: counts(status, "/losses"),
+            volumes: list(status, "/devices"),
+        }
+    }
+
+    fn standby(status: &Value) -> Self {
+        Self {
+            state: text(status, "/state"),
+            data: text(status, "/data"),
+            peer: first_text(status, &["/peer", "/listen"]),
+            reason: first_text(status, &["/reason", "/last_link_error"]),
+            lag: Duration::from_millis(number(status, "/apply_lag_ms")),
+            lag_entries: number(status, "/queued_entries"),
+            lag_bytes: number(status, "/queued_bytes"),
+            journal: (number(status, "/journal/bytes_used"), number(status, "/journal/bytes_total")),
+            dirty: 0,
+            resynced: number(status, "/done/by_kind/region/bytes"),
+            entries: number(status, "/entries_received"),
+            bytes: number(status, "/bytes_received"),
+            full_syncs: 0,
+            lost: Vec::new(),
+            volumes: volumes(status, "/target/path"),
+        }
+    }
+
+    /// One line for a log or a terminal.
+    pub(crate) fn line(&self) -> String {
+        let mut parts = vec![self.state.clone()];
+        let mut part = |shown: bool, text: String| parts.extend(shown.then_some(text));
+        part(!self.data.is_empty(), self.data.clone());
+        part(true, format!("lag {} / {} entries", duration(self.lag), self.lag_entries));
+        part(self.journal.1 > 0, format!("journal {}", bytes(self.journal.0)));
+        part(self.dirty > 0, format!("dirty {}", bytes(self.dirty)));
+        part(!self.lost.is_empty(), format!("lost {}", self.losses()));
+        part(!self.reason.is_empty(), self.reason.clone());
+        parts.join(" · ")
+    }
+
+    /// Losses in words.
+    pub(crate) fn losses(&self) -> String {
+        if self.lost.is_empty() {
+            return "0".to_owned();
+        }
+        self.lost
+            .iter()
+            .map(|(reason, count)| format!("{count} {}", reason.replace('_', " ")))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+fn list(status: &Value, pointer: &str) -> Vec<String> {
+    let texts = status.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    texts.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn volumes(status: &Value, path: &str) -> Vec<String> {
+    let volumes = status.pointer("/volumes").and_then(Value::as_array);
+    volumes.into_iter().flatten().map(|volume| format!("{}={}", text(volume, "/name"), text(volume, path))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_primary_is_put_into_words() {
+        let status = json!({
+            "state": "SyncSource", "peer": "Inconsistent", "lag_seconds": 1.2, "lag_entries": 7, "dirty_bytes": 65536,
+            "journal_used": 1024, "journal_total": 4096, "losses": {"table_full": 3, "payloads": 0},
+            "devices": ["/dev/sdb"],
+        });
+        let view = View::of(Role::Primary, &status);
+        assert_eq!(view.volumes, ["/dev/sdb"]);
+        let line = "SyncSource · Inconsistent · lag 1.2 s / 7 entries · journal 1.00 KiB · dirty 64.00 KiB · lost 3 table full";
+        assert_eq!(view.line(), line);
+    }
+
+    #[test]
+    fn an_empty_status_is_no_trouble() {
+        for role in [Role::Primary, Role::Standby] {
+            assert_eq!(View::of(role, &json!({})).line(), " · lag 0 ms / 0 entries");
+        }
+    }
+}

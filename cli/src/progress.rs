@@ -1,0 +1,98 @@
+//! What a running service shows: a live line on a terminal, log lines elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::node::view::View;
+use crate::units::bytes;
+
+/// How often a service that is no terminal's says how it is.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// Shows a service's views, one after the other.
+pub(crate) struct Meter {
+    bar: Option<ProgressBar>,
+    rate: Rate,
+    /// Largest number of dirty bytes since there were none: the length of the bar.
+    resync: u64,
+    logged: Option<(Instant, String)>,
+}
+
+/// Bytes per second between two looks.
+struct Rate {
+    at: Instant,
+    bytes: u64,
+    per_second: f64,
+}
+
+impl Rate {
+    fn update(&mut self, bytes: u64) -> f64 {
+        let past = self.at.elapsed().as_secs_f64();
+        if past >= 0.5 {
+            self.per_second = bytes.saturating_sub(self.bytes) as f64 / past;
+            (self.at, self.bytes) = (Instant::now(), bytes);
+        }
+        self.per_second
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are this module's own; a bad one shows the default style.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// A bar over a number of bytes, with rate and time left; hidden when the output is no terminal.
+pub(crate) fn byte_bar(what: &str, total: u64) -> ProgressBar {
+    let template = "{prefix} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left";
+    ProgressBar::new(total).with_style(style(template)).with_prefix(what.to_owned())
+}
+
+impl Meter {
+    /// On this process's terminal, if it has one.
+    pub(crate) fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(ProgressBar::new_spinner);
+        let rate = Rate { at: Instant::now(), bytes: 0, per_second: 0.0 };
+        Self { bar, rate, resync: 0, logged: None }
+    }
+
+    /// Shows how it is.
+    pub(crate) fn show(&mut self, view: &View) {
+        let rate = self.rate.update(view.bytes);
+        self.resync = if view.dirty == 0 { 0 } else { self.resync.max(view.dirty) };
+        match &self.bar {
+            Some(bar) => show_live(bar, view, rate, self.resync),
+            None => self.log(view, rate),
+        }
+    }
+
+    /// Logs when the state changed, and from time to time.
+    fn log(&mut self, view: &View, rate: f64) {
+        let due = self.logged.as_ref().is_none_or(|(at, state)| *state != view.state || at.elapsed() >= LOG_EVERY);
+        if due {
+            tracing::info!("{} · {}/s", view.line(), bytes(rate as u64));
+            self.logged = Some((Instant::now(), view.state.clone()));
+        }
+    }
+}
+
+fn show_live(bar: &ProgressBar, view: &View, rate: f64, resync: u64) {
+    if resync == 0 {
+        bar.set_style(style("{spinner} {msg}"));
+    } else {
+        bar.set_style(style("{spinner} {msg}\n  resync [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left"));
+        bar.set_length(resync);
+        bar.set_position(resync - view.dirty);
+    }
+    bar.set_message(format!("{} · {}/s", view.line(), bytes(rate as u64)));
+    bar.tick();
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
