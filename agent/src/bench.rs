@@ -20,7 +20,7 @@ use crate::preflight::{Host, features};
 use crate::probe::ops::Ops;
 use crate::probe::{Probe, ProbeSpec, layout};
 use crate::selftest;
-use crate::setup::{Observed, clock_offset_ns, learn_anchor};
+use crate::setup::{Observed, clock_offset_ns, learn_anchor, selftest_target};
 
 /// What is done with what is captured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,13 +85,13 @@ fn observe(
     let mut probe = Probe::load(&mut spec, pins)?;
     let ring = probe.ring.take().ok_or(crate::probe::ProbeError::Incomplete("RING"))?;
     let probe = Arc::new(probe);
-    learn_anchor(&probe)?;
+    learn_anchor(&probe, &std::env::temp_dir())?;
     let config =
         CaptureConfig { max_queued_bytes: 64 << 20, first_seq: Seq(1), hole_timeout: Duration::from_millis(500) };
     let assembler = Assembler::new(Ops::of(&btf), clock_offset_ns());
     let mut capture = Capture::start(Arc::clone(&probe), ring, assembler, &config)
         .map_err(|source| AgentError::System { what: "starting the capture thread", source })?;
-    selftest::run(&probe, &capture.selftest, device, observed.devices[0].size)?;
+    selftest::run(&probe, &capture.selftest, &selftest_target(&observed.devices[0]), ring_bytes)?;
     probe.set_addresses_only(*mode == Mode::Addresses);
     let mut sink = Sink::open(mode)?;
     let (start, cpu) = (Instant::now(), cpu_seconds());

@@ -13,7 +13,7 @@ use formats::{Position, Seq, StreamId};
 use journal::{Config, Journal, Reader, RealDisk};
 use probe_types::Volume;
 use replication::dirty::DirtyMap;
-use replication::epochs::EpochTracker;
+use replication::epochs::{EpochTracker, SLOTS};
 use replication::primary::{Covered, JournalExtent, Primary, PrimaryConfig, Restored};
 use tracing::{info, warn};
 
@@ -30,6 +30,7 @@ use crate::primary::kernel_map::KernelMap;
 use crate::primary::regions::{VolumeReader, Volumes};
 use crate::primary::{CURSOR, DirtyFile, Log, LogParts, Persisted};
 use crate::probe::ops::Ops;
+use crate::probe::shared::kernel_barrier;
 use crate::probe::{Probe, ProbeSpec, layout};
 use crate::selftest;
 
@@ -92,6 +93,10 @@ fn claim(device: &Device) -> Result<UnixListener, AgentError> {
         std::io::ErrorKind::AddrInUse => AgentError::Busy { device: device.path.clone() },
         _ => AgentError::System { what: "claiming the device", source: error },
     })
+}
+
+pub(crate) fn selftest_target(device: &Device) -> selftest::Target<'_> {
+    selftest::Target { path: &device.path, size: device.size, bio_based: device.mode == Mode::BioBased }
 }
 
 fn volume_of(device: &Device) -> Volume {
@@ -182,7 +187,7 @@ fn assemble_parts(
     probe.forget_queues()?;
     let ring = probe.ring.take().ok_or(crate::probe::ProbeError::Incomplete("RING"))?;
     let probe = Arc::new(probe);
-    learn_anchor(&probe)?;
+    learn_anchor(&probe, &config.dir)?;
     let kernel_map = KernelMap::new(spec.volumes.clone(), observed.sizes(), config.region_bytes);
     let journal_config =
         Config { segment_bytes: config.segment_bytes, total_bytes: config.journal_bytes, sync: config.sync };
@@ -197,19 +202,15 @@ fn assemble_parts(
     let capture = Capture::start(Arc::clone(&probe), ring, assembler, &capture_config)
         .map_err(|source| AgentError::System { what: "starting the capture thread", source })?;
     for device in &observed.devices {
-        selftest::run(&probe, &capture.selftest, &device.path, device.size)?;
+        selftest::run(&probe, &capture.selftest, &selftest_target(device), config.ring_bytes)?;
     }
     let dirty_file = DirtyFile::new(&config.dir);
+    let final_slots = final_slots(&probe);
     let engine = engine(config, &observed, &identity, &found, &dirty_file, &probe, &kernel_map)?;
     if !picked_up {
         identity.save(&config.dir)?;
     }
-    let epoch = KernelMap::epoch(&probe);
-    let epochs = if picked_up {
-        EpochTracker::recover(Duration::ZERO, epoch, EPOCH_INTERVAL, EPOCH_GRACE)
-    } else {
-        EpochTracker::new(Duration::ZERO, epoch, EPOCH_INTERVAL, EPOCH_GRACE)
-    };
+    let epochs = epochs(&probe, picked_up, &final_slots);
     let core = core(config, observed, engine, probe, identity.stream())?;
     let (reader, shared) = (journal.reader(), Arc::clone(&capture.shared));
     let log = Log::new(LogParts {
@@ -223,6 +224,29 @@ fn assemble_parts(
         last_seq: found.last_seq,
     });
     Ok(Ready { core, log, reader, capture: shared, picked_up })
+}
+
+/// Slots of the kernel's map whose bits are final: every command issued in them has ended, and no program that saw
+/// them as current still runs. Read before the bits are.
+fn final_slots(probe: &Probe) -> Vec<usize> {
+    kernel_barrier();
+    let counters = probe.sum_counters();
+    (0..SLOTS).filter(|slot| counters.issued[*slot] == counters.ended[*slot]).collect()
+}
+
+/// The clearing rule for a new probe, or for one found running: the union of its slots goes into the dirty map that is
+/// saved before anything is cleared, so what was final then needs no second look.
+fn epochs(probe: &Probe, picked_up: bool, final_slots: &[usize]) -> EpochTracker {
+    let current = KernelMap::epoch(probe);
+    if !picked_up {
+        return EpochTracker::new(Duration::ZERO, current, EPOCH_INTERVAL, EPOCH_GRACE);
+    }
+    let mut tracker = EpochTracker::recover(Duration::ZERO, current, EPOCH_INTERVAL, EPOCH_GRACE);
+    let live: Vec<u32> = tracker.live().filter(|epoch| *epoch != current).collect();
+    for epoch in live.into_iter().filter(|epoch| final_slots.contains(&(*epoch as usize % SLOTS))) {
+        tracker.taken_over(epoch);
+    }
+    tracker
 }
 
 /// What the journal holds.
@@ -291,7 +315,9 @@ fn engine(
     if map.union(&kernel_map.union(probe)).is_err() || found.damaged {
         map.mark_all();
     }
-    let restored = Restored { journal: found.extent, acknowledged: found.acknowledged, dirty: Some(map), covered };
+    let completed = Seq(probe.order.word(0, 0).load(Ordering::Acquire));
+    let (journal, acknowledged) = (found.extent, found.acknowledged);
+    let restored = Restored { journal, acknowledged, dirty: Some(map), covered, completed };
     let mut engine = Primary::new(settings, restored)?;
     found.headers.iter().for_each(|header| engine.recover_entry(header));
     Ok(engine)
@@ -366,27 +392,37 @@ fn core(
 }
 
 /// Makes sure that the probe knows where pages lie. It learns that from the first request of any request-based disk, so
-/// one byte of one is read when none has come yet.
-pub(crate) fn learn_anchor(probe: &Probe) -> Result<(), AgentError> {
+/// when none has come yet one is caused: a small file is made durable in `dir`, then disks are read.
+pub(crate) fn learn_anchor(probe: &Probe, dir: &Path) -> Result<(), AgentError> {
     let known = || probe.order.word(0, ORDER_ANCHOR_PAGE).load(Ordering::Acquire) != 0;
-    let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    for disk in disks.filter(|disk| disk.path().join("mq").is_dir()) {
-        if known() {
-            return Ok(());
-        }
-        if let Ok(reader) = VolumeReader::open(&Path::new("/dev").join(disk.file_name())) {
-            // An empty loop device cannot be read; the next disk can.
-            let _ = reader.read(formats::ByteRange::new(0, 4096));
-        }
-    }
+    let nudges = std::iter::once_with(|| nudge(dir)).chain(read_disks());
+    let mut nudges = nudges.take_while(|()| !known());
+    nudges.by_ref().for_each(drop);
     if known() {
         return Ok(());
     }
-    Err(AgentError::Usage(
-        "no request-based disk could be read, from which the probe learns where the kernel keeps pages; attach while \
-         one is present (any disk or a bound loop device will do)"
-            .into(),
-    ))
+    Err(AgentError::Usage(format!(
+        "the probe learns from requests of a blk-mq disk where the kernel keeps pages, and none came: attach while one \
+         is readable, or give a --dir on one ({} is not)",
+        dir.display()
+    )))
+}
+
+/// Best effort: a file system without a disk below causes no request, and then a disk is read.
+fn nudge(dir: &Path) {
+    let path = dir.join(".anchor");
+    let _ = fs::write(&path, [0; 4096]).and_then(|()| fs::File::open(&path)).and_then(|file| file.sync_all());
+    let _ = fs::remove_file(&path);
+}
+
+/// Reads a page of each request-based disk, one a step. An empty loop device cannot be read; the next disk can.
+fn read_disks() -> impl Iterator<Item = ()> {
+    let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    disks.filter(|disk| disk.path().join("mq").is_dir()).map(|disk| {
+        if let Ok(reader) = VolumeReader::open(&Path::new("/dev").join(disk.file_name())) {
+            let _ = reader.read(formats::ByteRange::new(0, 4096));
+        }
+    })
 }
 
 /// What must be added to the monotonic clock to get nanoseconds since 1970.

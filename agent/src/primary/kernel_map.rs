@@ -27,11 +27,17 @@ impl KernelMap {
         Self { volumes, sizes, region_bytes }
     }
 
-    /// The union of all epochs.
+    /// The union of all slots.
     #[must_use]
     pub fn union(&self, probe: &Probe) -> DirtyMap {
+        self.union_of(probe, 0..EPOCH_SLOTS)
+    }
+
+    /// The union of these slots.
+    #[must_use]
+    pub fn union_of(&self, probe: &Probe, slots: impl IntoIterator<Item = u32>) -> DirtyMap {
         let mut map = DirtyMap::new(self.region_bytes, &self.sizes).expect("the engine has a map of the same geometry");
-        for slot in 0..EPOCH_SLOTS {
+        for slot in slots {
             for (index, volume) in self.volumes.iter().enumerate() {
                 self.add_volume(probe, &mut map, slot, index, volume);
             }

@@ -166,6 +166,8 @@ impl Log {
     }
 
     fn serve(&mut self) -> Result<(), LogError> {
+        // What was found in the kernel's map at start is in the engine's only; it may be cleared there once it is saved.
+        self.save()?;
         loop {
             let (batches, open) = self.collect();
             if !batches.is_empty() {
@@ -199,7 +201,7 @@ impl Log {
         let bytes = payload_bytes(&batch);
         if batch.iter().any(|ordered| matches!(ordered, Ordered::Gap(_))) {
             // Before the gaps are appended: whoever sees one finds its regions marked.
-            self.mark_kernel_map();
+            self.mark_kernel_map(&[0, 1, 2]);
             let live: Vec<u32> = self.epochs.live().collect();
             live.into_iter().for_each(|epoch| self.epochs.loss(epoch));
         }
@@ -376,9 +378,11 @@ impl Log {
     }
 
     /// Marks what the kernel's dirty map holds: after a loss nothing else tells what was touched.
-    fn mark_kernel_map(&mut self) {
-        let map = self.kernel_map.union(&self.core.probe);
-        self.core.engine().mark_map(&map);
+    fn mark_kernel_map(&mut self, slots: &[u32]) {
+        let map = self.kernel_map.union_of(&self.core.probe, slots.iter().copied());
+        // The counter after the bits: no completion that they stand for has a later number.
+        let after = self.core.kernel_seq();
+        self.core.engine().mark_map(&map, after);
         LogCounters::add(&self.core.log.takeovers, 1);
     }
 
@@ -388,7 +392,8 @@ impl Log {
         if wanted.is_empty() {
             return Ok(());
         }
-        self.mark_kernel_map();
+        let slots: Vec<u32> = wanted.iter().map(|epoch| epoch % SLOTS as u32).collect();
+        self.mark_kernel_map(&slots);
         self.save()?;
         wanted.into_iter().for_each(|epoch| self.epochs.taken_over(epoch));
         Ok(())
@@ -410,8 +415,9 @@ impl Log {
             Ok(unseen) => unseen,
             Err(error) => return warn!("looking for commands that ended unseen: {error}"),
         };
+        let after = self.core.kernel_seq();
         for command in unseen {
-            self.core.engine().mark(command.volume, command.range);
+            self.core.engine().mark(command.volume, command.range, after);
             self.settle_on_save.push((command.epoch, 1));
             self.capture.forget(command.issue);
             LogCounters::add(&self.core.log.swept, 1);

@@ -65,6 +65,7 @@ pub struct Place {
 /// and counted; its payload is then not carried.
 #[inline(always)]
 pub fn place(first: u32, sector: u64, sectors: u64, counters: *mut CpuCounters) -> Option<(Place, bool)> {
+    // SAFETY: a map value, written only before the programs are attached.
     let disk_dev = unsafe { &*VOLUMES.get_ptr(first)? }.disk_dev;
     for step in 0..MAX_VOLUMES {
         let index = first + step;

@@ -1,0 +1,229 @@
+//! Devices that a test makes for itself and takes away again, and a primary and a standby around them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use agent::{Agent, AgentConfig, AgentStatus, NamedDevice};
+use journal::SyncPolicy;
+use replayer::standby::{StandbyConfig, StandbyHandle, StandbyService};
+
+/// Runs a command that must succeed, and gives its output.
+pub fn sh(line: &str) -> String {
+    let output = Command::new("sh").args(["-ec", line]).output().expect("sh runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{line}\n{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout).trim().to_owned()
+}
+
+/// A loop device over a sparse file.
+pub struct LoopDevice {
+    pub path: PathBuf,
+    pub image: PathBuf,
+}
+
+impl LoopDevice {
+    /// One of `mib` MiB, its file in `dir`.
+    pub fn new(dir: &Path, name: &str, mib: u64) -> Self {
+        let image = dir.join(name);
+        let file = fs::File::create(&image).expect("image");
+        file.set_len(mib << 20).expect("size");
+        let path = sh(&format!("losetup --find --show --partscan {}", image.display()));
+        Self { path: path.into(), image }
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
+    }
+}
+
+/// A zram device: bio-based.
+pub struct ZramDevice {
+    pub path: PathBuf,
+    number: String,
+}
+
+impl ZramDevice {
+    pub fn new(mib: u64) -> Self {
+        let number = fs::read_to_string("/sys/class/zram-control/hot_add").expect("zram").trim().to_owned();
+        let path = PathBuf::from(format!("/dev/zram{number}"));
+        fs::write(format!("/sys/block/zram{number}/disksize"), format!("{mib}M")).expect("disksize");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !path.exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self { path, number }
+    }
+}
+
+impl Drop for ZramDevice {
+    fn drop(&mut self) {
+        let _ = fs::write("/sys/class/zram-control/hot_remove", &self.number);
+    }
+}
+
+/// A mounted file system; unmounted when dropped.
+pub struct Mounted {
+    pub at: PathBuf,
+}
+
+impl Mounted {
+    pub fn new(device: &Path, at: PathBuf) -> Self {
+        fs::create_dir_all(&at).expect("mount point");
+        sh(&format!("mount {} {}", device.display(), at.display()));
+        Self { at }
+    }
+
+    pub fn unmount(self) {
+        sh(&format!("umount {}", self.at.display()));
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-q").arg(&self.at).stderr(std::process::Stdio::null()).status();
+    }
+}
+
+/// A primary and a standby in this process, on devices of the test.
+pub struct Rig {
+    pub dir: tempfile::TempDir,
+    pub group: String,
+    pub config: AgentConfig,
+    pub standby_config: StandbyConfig,
+    pub standby: Option<StandbyHandle>,
+    pub agent: Option<Agent>,
+    /// Source and copy of each volume.
+    pub pairs: Vec<(PathBuf, PathBuf)>,
+}
+
+pub const DRAIN: Duration = Duration::from_secs(60);
+
+impl Rig {
+    /// Starts both; `sources` are observed, the copies are image files.
+    pub fn start(name: &str, sources: &[&Path], change: impl FnOnce(&mut AgentConfig)) -> Self {
+        let mut rig = Self::prepare(name, sources);
+        change(&mut rig.config);
+        rig.start_standby();
+        rig.start_agent();
+        rig
+    }
+
+    /// Lays everything out without starting.
+    pub fn prepare(name: &str, sources: &[&Path]) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let group = format!("test-{name}-{}", std::process::id());
+        let mut pairs = Vec::new();
+        let mut devices = Vec::new();
+        let mut volumes = Vec::new();
+        for (index, source) in sources.iter().enumerate() {
+            let copy = dir.path().join(format!("copy{index}"));
+            fs::File::create(&copy).and_then(|file| file.set_len(size_of(source))).expect("copy");
+            let name = format!("v{index}");
+            devices.push(NamedDevice { name: name.clone(), path: source.to_path_buf() });
+            volumes.push((name, copy.clone()));
+            pairs.push((source.to_path_buf(), copy));
+        }
+        let config = AgentConfig {
+            group: group.clone(),
+            devices,
+            to: String::new(),
+            dir: dir.path().join("primary"),
+            journal_bytes: 256 << 20,
+            segment_bytes: 32 << 20,
+            sync: SyncPolicy::Interval(Duration::from_millis(50)),
+            ring_bytes: 64 << 20,
+            region_bytes: 64 << 10,
+            insecure: false,
+            assume_identical: false,
+            bpffs: "/sys/fs/bpf".into(),
+        };
+        let mut standby_config = StandbyConfig::new("127.0.0.1:0", dir.path().join("standby"), volumes);
+        standby_config.journal_bytes = 256 << 20;
+        Self { dir, group, config, standby_config, standby: None, agent: None, pairs }
+    }
+
+    pub fn start_standby(&mut self) {
+        let standby = StandbyService::start(self.standby_config.clone()).expect("standby starts");
+        let address = standby.local_addr().to_string();
+        // It must come back at the same address.
+        self.standby_config.listen.clone_from(&address);
+        self.config.to = address;
+        self.standby = Some(standby);
+    }
+
+    pub fn start_agent(&mut self) {
+        self.agent = Some(Agent::start(self.config.clone()).expect("agent starts"));
+    }
+
+    pub fn agent(&self) -> &Agent {
+        self.agent.as_ref().expect("the agent runs")
+    }
+
+    pub fn status(&self) -> AgentStatus {
+        self.agent().status()
+    }
+
+    pub fn stop_agent(&mut self) {
+        self.agent.take().expect("the agent runs").stop().expect("the agent stops cleanly");
+    }
+
+    pub fn stop_standby(&mut self) {
+        self.standby.take().expect("the standby runs").stop();
+    }
+
+    /// Waits until the standby has everything.
+    pub fn drain(&self) {
+        if let Err(error) = self.agent().drain(DRAIN) {
+            panic!("{error}\n{:#?}\n{:#?}", self.status(), self.standby.as_ref().map(StandbyHandle::status));
+        }
+    }
+
+    /// Drains, and compares every byte of every volume.
+    pub fn assert_identical(&self) {
+        self.drain();
+        let status = self.status();
+        assert_eq!(status.losses.malformed, 0, "{status:#?}");
+        for (source, copy) in &self.pairs {
+            let compared = sh(&format!(
+                "sync {source}; blockdev --flushbufs {source}; cmp {source} {copy} 2>&1 | head -c 300 || true",
+                source = source.display(),
+                copy = copy.display()
+            ));
+            assert!(compared.is_empty(), "{compared}\n{status:#?}");
+        }
+    }
+
+    /// Waits for a condition of the status.
+    pub fn wait(&self, what: &str, condition: impl Fn(&AgentStatus) -> bool) -> AgentStatus {
+        let deadline = Instant::now() + DRAIN;
+        loop {
+            let status = self.status();
+            if condition(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{what} did not come\n{status:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        drop(self.agent.take());
+        drop(self.standby.take());
+        let _ = agent::detach(&self.group, Path::new("/sys/fs/bpf"));
+    }
+}
+
+fn size_of(device: &Path) -> u64 {
+    sh(&format!("blockdev --getsize64 {}", device.display())).parse().expect("a size")
+}
+
+/// Direct writes with fio; `options` are its own.
+pub fn fio(device: &Path, options: &str) {
+    sh(&format!("fio --name=t --filename={} --direct=1 --output=/dev/null {options}", device.display()));
+}
