@@ -1,3 +1,4 @@
 //! Suites.
 
+pub mod sim;
 pub mod vm;

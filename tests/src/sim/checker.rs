@@ -1,0 +1,73 @@
+//! What must hold, whatever happened.
+
+use formats::wire::DataState;
+use formats::{ByteRange, VolumeIndex};
+use replication::dirty::DirtyMap;
+
+use super::kernel::{BLOCK, Content, History, Kernel, Known};
+use super::standby::StandbyHost;
+
+/// Whether `content` is one that the primary could have had after a power cut, in boot `boot` and not before the
+/// completion `applied`: whatever a command in it depends on is in it, too.
+pub(super) fn is_possible(history: &History, content: &Content, boot: u64, applied: u64) -> Result<(), String> {
+    let held = |volume: usize, block: usize| {
+        let tag = content[volume][block];
+        let touch = history.touches[volume][block].iter().find(|touch| touch.tag == tag && tag != 0);
+        touch.map(|touch| &history.commands[touch.command as usize]).filter(|command| command.boot == boot)
+    };
+    let blocks = || content.iter().enumerate().flat_map(|(v, blocks)| (0..blocks.len()).map(move |b| (v, b)));
+    let depends = blocks().filter_map(|(volume, block)| held(volume, block)).map(|command| command.dep);
+    let bound = depends.fold(applied, u64::max);
+    for (volume, block) in blocks() {
+        let touches = &history.touches[volume][block];
+        let must = touches.iter().rposition(|touch| {
+            let command = &history.commands[touch.command as usize];
+            let seq = command.seq.filter(|seq| command.boot < boot || (command.boot == boot && *seq <= bound));
+            seq.is_some()
+        });
+        let tag = content[volume][block];
+        if !touches[must.unwrap_or(0)..].iter().any(|touch| touch.tag == tag) {
+            return Err(format!(
+                "block {block} of volume {volume} holds {tag}, but everything up to seq {bound} of boot {boot} must be \
+                 there: {:?}",
+                &touches[must.unwrap_or(0)..]
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Law 2: a standby that says "consistent" is. Answers whether it said so.
+pub(super) fn check_consistency(kernel: &Kernel, standby: &StandbyHost) -> Result<bool, String> {
+    if standby.data_state() != DataState::Consistent {
+        return Ok(false);
+    }
+    let status = standby.engine.status();
+    let possible = is_possible(&kernel.history, standby.content(), status.stream.0, status.applied.seq.0);
+    possible.map(|()| true).map_err(|why| format!("it says consistent at {status:?}, but {why}"))
+}
+
+/// Laws 1 and 3: where the standby differs, even with all of its journal applied, somebody knows.
+pub(super) fn check_nothing_silent(kernel: &Kernel, standby: &StandbyHost, known: &DirtyMap) -> Result<(), String> {
+    let content = standby.content_with_journal()?;
+    for (volume, blocks) in content.iter().enumerate() {
+        for (block, tag) in blocks.iter().enumerate() {
+            let range = ByteRange::new(block as u64 * BLOCK, BLOCK);
+            let there = kernel.disk[volume][block];
+            if *tag != there && !known.contains(VolumeIndex(volume as u16), range) {
+                return Err(format!(
+                    "block {block} of volume {volume} is {there} on the primary and {tag} on the standby, and neither \
+                     the journal nor a dirty map knows; its last writers: {:?}",
+                    last_writers(&kernel.history, volume, block)
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The last commands that touched a block, for a failure's text.
+fn last_writers(history: &History, volume: usize, block: usize) -> Vec<(u64, Known)> {
+    let touches = history.touches[volume][block].iter().rev().take(4);
+    touches.map(|touch| (touch.tag, history.commands[touch.command as usize])).collect()
+}
