@@ -88,7 +88,8 @@ impl View {
             entries: number(status, "/records"),
             bytes: number(status, "/payload_bytes"),
             full_syncs: number(status, "/full_syncs"),
-            lost: counts(status, "/losses"),
+            // What was filtered out belongs to nobody's volume.
+            lost: counts(status, "/losses").into_iter().filter(|(reason, _)| reason != "filtered").collect(),
             volumes: list(status, "/devices"),
         }
     }
