@@ -94,7 +94,7 @@ fn wrong_usage_is_2_and_names_what_is_wrong() {
     let place = Place::new();
     let cases: [(&[&str], &str); 6] = [
         (&["attach", "/dev/none"], "--to"),
-        (&["attach", "/dev/none", "--to", "h:1"], "no such device: /dev/none"),
+        (&["attach", "/dev/none", "--to", "127.0.0.1:1"], "no such device: /dev/none"),
         (&["attach", "--to", "h:1", "--ring-size", "lots", "x"], "no size"),
         (&["standby", "--listen", "127.0.0.1:0", "--volume", "x"], "NAME=DEV"),
         (&["verify", "only-one"], "required"),

@@ -70,7 +70,7 @@ impl Chain {
 #[derive(Debug, Error)]
 pub enum StackError {
     /// It lies on an observed device.
-    #[error("{what} would record its own writes: {chain}, which {observed} is observed on; put it on another disk")]
+    #[error("{what} would record its own writes: {chain}, and {observed} is observed; put it on another disk")]
     Feedback {
         /// What was to live there: `the journal`, ...
         what: String,

@@ -3,8 +3,8 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{ContentArrangement, Table};
 use serde_json::{Value, json};
 
 use super::{Context, print, print_json};
@@ -12,12 +12,14 @@ use crate::args::Status;
 use crate::control::client::{Client, Found, find_all};
 use crate::control::protocol::Request;
 use crate::exit::{Done, Exit, Failure};
-use crate::node::view::View;
+use crate::node::view::{View, by_reason};
 use crate::signals::Stop;
 use crate::units::{bytes, duration};
 
 /// Time between two screens.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Columns of a screen that is no terminal.
+const WIDTH: u16 = 100;
 /// Moves to the top left and clears what is below.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
@@ -75,7 +77,10 @@ fn to_json((found, answer): &Asked) -> Value {
 
 fn table((found, answer): &Asked) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    if !table.is_tty() {
+        table.set_width(WIDTH);
+    }
     let role = found.role.word();
     match answer {
         Ok(status) => fill(&mut table, role, &found.group, &View::of(found.role, status)),
@@ -104,6 +109,7 @@ fn fill(table: &mut Table, role: &str, group: &str, view: &View) {
     if role == "primary" {
         row("dirty", bytes(view.dirty));
         row("lost", view.losses());
+        row("read back instead", by_reason(&view.read_back));
         row("full copies", view.full_syncs.to_string());
     }
 }

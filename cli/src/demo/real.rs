@@ -231,6 +231,7 @@ fn difference(before: &View, after: View, took: Duration, lag: (String, String),
         lag,
         generations,
         lost: after.lost,
+        read_back: after.read_back,
         resynced: after.resynced - before.resynced,
         ..Report::default()
     }

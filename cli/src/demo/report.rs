@@ -5,6 +5,7 @@ use std::time::Duration;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 
+use crate::node::view::by_reason;
 use crate::units::{bytes, duration};
 
 /// What the demo found out.
@@ -24,6 +25,8 @@ pub(super) struct Report {
     pub(super) generations: Option<u64>,
     /// Commands or payloads lost, by reason.
     pub(super) lost: Vec<(String, u64)>,
+    /// Commands whose regions were read back although nothing was lost, by reason.
+    pub(super) read_back: Vec<(String, u64)>,
     /// Bytes read back and sent again, the first copy not counted.
     pub(super) resynced: u64,
     /// Bytes compared.
@@ -56,14 +59,13 @@ impl Report {
 
     fn rows(&self) -> Vec<(&'static str, String)> {
         let rate = self.bytes as f64 / self.took.as_secs_f64().max(0.001);
-        let lost: u64 = self.lost.iter().map(|(_, count)| count).sum();
-        let reasons = self.lost.iter().map(|(reason, count)| format!(" ({reason}: {count})"));
         let mut rows = vec![
             ("commands", self.commands.to_string()),
             ("bytes", bytes(self.bytes)),
             ("rate", format!("{}/s over {}", bytes(rate as u64), duration(self.took))),
             ("lag, median / p99", format!("{} / {}", self.lag.0, self.lag.1)),
-            ("lost", format!("{lost}{}", reasons.collect::<String>())),
+            ("lost", by_reason(&self.lost)),
+            ("read back instead", by_reason(&self.read_back)),
             ("resynced", bytes(self.resynced)),
             ("compared", format!("{}, {} differ", bytes(self.compared), bytes(self.differing))),
         ];
@@ -87,6 +89,6 @@ mod tests {
         report = Report { differing: 512, ..Report::default() };
         assert!(!report.good() && report.table().ends_with("identical: no"));
         report = Report { lost: vec![("ring full".into(), 3)], ..Report::default() };
-        assert!(report.table().contains("3 (ring full: 3)"));
+        assert!(report.table().contains("3 ring full"));
     }
 }

@@ -1,5 +1,6 @@
 //! A primary: the agent, and its answers to the control socket.
 
+use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -52,6 +53,7 @@ impl Plan {
     /// Fills defaults, looks at the devices and where the journal would live.
     pub(crate) fn new(args: &Attach) -> Done<Self> {
         let to = args.to.clone().ok_or_else(|| usage("name the standby with --to HOST:PORT"))?;
+        check_address(&to, args.insecure)?;
         check_sizes(args)?;
         let devices = identify(&args.devices)?;
         let group = args.group.clone().unwrap_or_default();
@@ -81,6 +83,20 @@ fn default_dir(group: &GroupName) -> PathBuf {
 
 fn usage(text: &str) -> Failure {
     Failure::text(Exit::Usage, text)
+}
+
+/// A name that cannot be resolved now may be later: the link goes on trying, and `status` says so.
+fn check_address(to: &str, insecure: bool) -> Done {
+    if to.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+        return Err(usage(&format!("--to {to} is not HOST:PORT, such as 10.0.0.2:7788")));
+    }
+    let addresses: Vec<_> = to.to_socket_addrs().into_iter().flatten().collect();
+    if insecure || addresses.iter().all(|address| address.ip().is_loopback()) {
+        return Ok(());
+    }
+    let text = "is not a loopback address, and the link is neither encrypted nor authenticated: pass --insecure if the \
+                network between is trusted, or go through a tunnel";
+    Err(Failure::text(Exit::Refused, format!("{to} {text}")))
 }
 
 fn check_sizes(args: &Attach) -> Done {
@@ -200,7 +216,11 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_named_before_anything_is_touched() {
-        let to = Some("h:1".to_owned());
+        let to = Some("127.0.0.1:1".to_owned());
+        let far = Attach { to: Some("192.0.2.1:1".to_owned()), ..Attach::default() };
+        assert_eq!(refusal(far).exit, Exit::Refused);
+        let no_port = Attach { to: Some("host".to_owned()), ..Attach::default() };
+        assert!(refusal(no_port).to_string().contains("HOST:PORT"));
         assert!(refusal(Attach::default()).to_string().contains("--to"));
         assert!(refusal(Attach { to: to.clone(), ..Attach::default() }).to_string().contains("name a device"));
         let ring = Attach { to: to.clone(), ring_size: Some(Size(3 << 20)), ..Attach::default() };

@@ -36,8 +36,10 @@ pub(crate) struct View {
     pub(crate) bytes: u64,
     /// Times that everything had to be copied.
     pub(crate) full_syncs: u64,
-    /// Losses by reason, those that happened only.
+    /// What had no room or could not be read, by reason. Its regions were read back.
     pub(crate) lost: Vec<(String, u64)>,
+    /// What was carried in another way than ordinarily, by reason: its regions were read back.
+    pub(crate) read_back: Vec<(String, u64)>,
     /// Volumes.
     pub(crate) volumes: Vec<String>,
 }
@@ -58,6 +60,17 @@ fn counts(status: &Value, pointer: &str) -> Vec<(String, u64)> {
     let map = status.pointer(pointer).and_then(Value::as_object);
     let counts = map.into_iter().flatten().filter_map(|(name, count)| Some((name.clone(), count.as_u64()?)));
     counts.filter(|(_, count)| *count > 0).collect()
+}
+
+/// Reasons that mean that an event or a payload was lost on its way.
+const LOST: [&str; 7] =
+    ["completions", "payloads", "payloads_missing", "payloads_shed", "table_full", "unreadable", "malformed"];
+/// Not carried on purpose, or counted by another reason already.
+const NO_LOSS: [&str; 3] = ["filtered", "gaps", "gap_completions"];
+
+fn losses(status: &Value, lost: bool) -> Vec<(String, u64)> {
+    let wanted = |name: &str| LOST.contains(&name) == lost && !NO_LOSS.contains(&name);
+    counts(status, "/losses").into_iter().filter(|(name, _)| wanted(name)).collect()
 }
 
 fn first_text(status: &Value, pointers: &[&str]) -> String {
@@ -88,8 +101,8 @@ impl View {
             entries: number(status, "/records"),
             bytes: number(status, "/payload_bytes"),
             full_syncs: number(status, "/full_syncs"),
-            // What was filtered out belongs to nobody's volume.
-            lost: counts(status, "/losses").into_iter().filter(|(reason, _)| reason != "filtered").collect(),
+            lost: losses(status, true),
+            read_back: losses(status, false),
             volumes: list(status, "/devices"),
         }
     }
@@ -110,6 +123,7 @@ impl View {
             bytes: number(status, "/bytes_received"),
             full_syncs: 0,
             lost: Vec::new(),
+            read_back: Vec::new(),
             volumes: volumes(status, "/target/path"),
         }
     }
@@ -129,15 +143,17 @@ impl View {
 
     /// Losses in words.
     pub(crate) fn losses(&self) -> String {
-        if self.lost.is_empty() {
-            return "0".to_owned();
-        }
-        self.lost
-            .iter()
-            .map(|(reason, count)| format!("{count} {}", reason.replace('_', " ")))
-            .collect::<Vec<_>>()
-            .join(", ")
+        by_reason(&self.lost)
     }
+}
+
+/// Counts in words: `3 table full, 1 payloads`.
+pub(crate) fn by_reason(counts: &[(String, u64)]) -> String {
+    if counts.is_empty() {
+        return "0".to_owned();
+    }
+    let words = counts.iter().map(|(reason, count)| format!("{count} {}", reason.replace('_', " ")));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn list(status: &Value, pointer: &str) -> Vec<String> {
@@ -160,11 +176,12 @@ mod tests {
     fn a_primary_is_put_into_words() {
         let status = json!({
             "state": "SyncSource", "peer": "Inconsistent", "lag_seconds": 1.2, "lag_entries": 7, "dirty_bytes": 65536,
-            "journal_used": 1024, "journal_total": 4096, "losses": {"table_full": 3, "payloads": 0},
+            "journal_used": 1024, "journal_total": 4096, "losses": {"table_full": 3, "payloads": 0, "unseen": 2, "filtered": 9},
             "devices": ["/dev/sdb"],
         });
         let view = View::of(Role::Primary, &status);
         assert_eq!(view.volumes, ["/dev/sdb"]);
+        assert_eq!(by_reason(&view.read_back), "2 unseen");
         let line = "SyncSource · Inconsistent · lag 1.2 s / 7 entries · journal 1.00 KiB · dirty 64.00 KiB · lost 3 table full";
         assert_eq!(view.line(), line);
     }
