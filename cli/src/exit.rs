@@ -82,8 +82,18 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 impl fmt::Display for Failure {
+    /// The whole chain of causes. Many errors name their cause in their own text: it is not said twice.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.as_ref().map_or(Ok(()), |error| write!(f, "{error:#}"))
+        let mut said = String::new();
+        for cause in self.error.iter().flat_map(anyhow::Error::chain) {
+            let text = cause.to_string();
+            if !said.contains(&text) {
+                f.write_str(if said.is_empty() { "" } else { ": " })?;
+                f.write_str(&text)?;
+                said += &text;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -99,5 +109,23 @@ pub(crate) trait OrExit<T> {
 impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
     fn or_exit(self, exit: Exit) -> Done<T> {
         self.map_err(|error| Failure::new(exit, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read x: {0}; try y")]
+    struct Names(#[source] std::io::Error);
+
+    #[test]
+    fn causes_are_said_once() {
+        let cause = || std::io::Error::other("no such thing");
+        let failure = Failure::new(Exit::Failure, Names(cause()));
+        assert_eq!(failure.to_string(), "cannot read x: no such thing; try y");
+        let failure = Failure::new(Exit::Failure, anyhow::Error::new(cause()).context("while reading"));
+        assert_eq!(failure.to_string(), "while reading: no such thing");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Context, print_json};
+use super::{Context, print};
 use crate::args::Detach;
 use crate::control::client::Client;
 use crate::control::protocol::Request;
@@ -21,7 +21,11 @@ pub(super) fn run(args: &Detach, context: &Context) -> Done {
     }
     // Held until the end, so that no agent starts meanwhile.
     let _claim = claim_after_end(&path)?;
-    print_json(&primary::detach(&args.group)?)
+    let report = primary::detach(&args.group)?;
+    match report["removed"] == true {
+        true => print("detached: the probe is out of the kernel, and changes are not remembered any more\n"),
+        false => print("nothing to detach: no probe is pinned for this group\n"),
+    }
 }
 
 fn claim_after_end(path: &std::path::Path) -> Done<Option<Claim>> {
