@@ -20,7 +20,7 @@ use crate::preflight::{Host, features};
 use crate::probe::ops::Ops;
 use crate::probe::{Probe, ProbeSpec, layout};
 use crate::selftest;
-use crate::setup::{Observed, clock_offset_ns, learn_anchor, selftest_target};
+use crate::setup::{Observed, clock_offset_ns, learn_anchor};
 
 /// What is done with what is captured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +91,7 @@ fn observe(
     let assembler = Assembler::new(Ops::of(&btf), clock_offset_ns());
     let mut capture = Capture::start(Arc::clone(&probe), ring, assembler, &config)
         .map_err(|source| AgentError::System { what: "starting the capture thread", source })?;
-    selftest::run(&probe, &capture.selftest, &selftest_target(&observed.devices[0]), ring_bytes)?;
+    selftest::run(&probe, &capture.selftest, &observed.selftest_target(0), ring_bytes)?;
     probe.set_addresses_only(*mode == Mode::Addresses);
     let mut sink = Sink::open(mode)?;
     let (start, cpu) = (Instant::now(), cpu_seconds());

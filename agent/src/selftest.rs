@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use crate::capture::SelfTestRead;
 use crate::probe::Probe;
 
-/// Index of `selftest_tgid` among the 32-bit words of `Order`.
-const ORDER_SELFTEST_TGID: usize = 19;
+/// Index of `selftest_volume` among the 32-bit words of `Order`.
+const ORDER_SELFTEST_VOLUME: usize = 19;
+/// Index of `selftest_offset` among its 64-bit words; `selftest_len` follows.
+const ORDER_SELFTEST_OFFSET: usize = 14;
 /// Sizes of the reads, in bytes: one page, odd multiples, and more than most devices take at once.
 const SIZES: [usize; 6] = [4096, 8192, 12288, 65536, 196_608, 1 << 20];
 /// Where in a page the buffer starts, so that pieces lie inside pages too.
@@ -64,6 +66,8 @@ pub enum SelfTestError {
 
 /// What is tested.
 pub struct Target<'a> {
+    /// Index of its volume.
+    pub index: u16,
     /// The device.
     pub path: &'a Path,
     /// Its size in bytes.
@@ -83,16 +87,14 @@ pub fn run(
     ring_bytes: u32,
 ) -> Result<(), SelfTestError> {
     let (file, size) = (open_direct(target.path)?, target.size);
-    let flag = probe.order.half_word(0, ORDER_SELFTEST_TGID);
-    flag.store(std::process::id(), Ordering::Release);
     // A read is in the ring twice, in slots that may be twice as long as what they hold.
     let largest = size.min(u64::from(ring_bytes) / 8);
     let result = SIZES
         .iter()
         .enumerate()
         .filter(|(index, len)| *index == 0 || **len as u64 <= largest)
-        .try_for_each(|(index, len)| patient_read(&file, seen, target, index as u64, *len));
-    flag.store(0, Ordering::Release);
+        .try_for_each(|(index, len)| patient_read(probe, &file, seen, target, index as u64, *len));
+    probe.order.half_word(0, ORDER_SELFTEST_VOLUME).store(0, Ordering::Release);
     result
 }
 
@@ -105,8 +107,19 @@ fn open_direct(path: &Path) -> Result<File, SelfTestError> {
         .map_err(|source| SelfTestError::Read { path: path.to_owned(), source })
 }
 
-/// A busy device may leave no room in the ring for the test: it is repeated then.
+/// Tells the probe which read is the test's. The volume arms it, so it goes last.
+fn watch(probe: &Probe, target: &Target<'_>, offset: u64, len: u64) {
+    let volume = probe.order.half_word(0, ORDER_SELFTEST_VOLUME);
+    volume.store(0, Ordering::Release);
+    probe.order.word(0, ORDER_SELFTEST_OFFSET).store(offset, Ordering::Release);
+    probe.order.word(0, ORDER_SELFTEST_OFFSET + 1).store(len, Ordering::Release);
+    volume.store(u32::from(target.index) + 1, Ordering::Release);
+}
+
+/// A busy device may leave no room in the ring for the test, or somebody else may read at the same place: it is repeated
+/// elsewhere then.
 fn patient_read(
+    probe: &Probe,
     file: &File,
     seen: &Receiver<SelfTestRead>,
     target: &Target<'_>,
@@ -115,9 +128,11 @@ fn patient_read(
 ) -> Result<(), SelfTestError> {
     let mut result = Ok(());
     for attempt in 0..ATTEMPTS {
-        result = one_read(file, seen, target, round, len);
+        result = one_read(probe, file, seen, target, round + u64::from(attempt), len);
         match &result {
-            Err(SelfTestError::Unseen { .. }) => std::thread::sleep(Duration::from_millis(20 << attempt)),
+            Err(SelfTestError::Unseen { .. } | SelfTestError::Differs { .. }) => {
+                std::thread::sleep(Duration::from_millis(20 << attempt));
+            }
             _ => break,
         }
     }
@@ -126,6 +141,7 @@ fn patient_read(
 
 /// Reads `len` bytes somewhere, and compares what the probe saw with the buffer before and after.
 fn one_read(
+    probe: &Probe,
     file: &File,
     seen: &Receiver<SelfTestRead>,
     target: &Target<'_>,
@@ -134,6 +150,7 @@ fn one_read(
 ) -> Result<(), SelfTestError> {
     while seen.try_recv().is_ok() {}
     let offset = place(round, len as u64, target.size);
+    watch(probe, target, offset, len as u64);
     let mut memory = vec![0u8; len + 2 * PAGE];
     let start = memory.as_ptr().align_offset(PAGE);
     let buffer = &mut memory[start..start + len];
@@ -147,7 +164,8 @@ fn one_read(
 /// Spreads the reads over the device, on whole pages.
 fn place(round: u64, len: u64, size: u64) -> u64 {
     let room = size - len;
-    (room / SIZES.len() as u64 * round) / PAGE as u64 * PAGE as u64
+    let places = SIZES.len() as u64 + u64::from(ATTEMPTS);
+    (room / places * (round % places)) / PAGE as u64 * PAGE as u64
 }
 
 /// A pattern that no other page of the machine holds: a counter, scrambled by the clock.

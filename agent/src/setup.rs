@@ -79,6 +79,12 @@ impl Observed {
         self.devices.iter().map(volume_of).collect()
     }
 
+    pub(crate) fn selftest_target(&self, index: usize) -> selftest::Target<'_> {
+        let device = &self.devices[index];
+        let bio_based = device.mode == Mode::BioBased;
+        selftest::Target { index: index as u16, path: &device.path, size: device.size, bio_based }
+    }
+
     fn sizes(&self) -> Vec<u64> {
         self.devices.iter().map(|device| device.size).collect()
     }
@@ -93,10 +99,6 @@ fn claim(device: &Device) -> Result<UnixListener, AgentError> {
         std::io::ErrorKind::AddrInUse => AgentError::Busy { device: device.path.clone() },
         _ => AgentError::System { what: "claiming the device", source: error },
     })
-}
-
-pub(crate) fn selftest_target(device: &Device) -> selftest::Target<'_> {
-    selftest::Target { path: &device.path, size: device.size, bio_based: device.mode == Mode::BioBased }
 }
 
 fn volume_of(device: &Device) -> Volume {
@@ -201,8 +203,8 @@ fn assemble_parts(
     let assembler = Assembler::new(ops, clock_offset_ns());
     let capture = Capture::start(Arc::clone(&probe), ring, assembler, &capture_config)
         .map_err(|source| AgentError::System { what: "starting the capture thread", source })?;
-    for device in &observed.devices {
-        selftest::run(&probe, &capture.selftest, &selftest_target(device), config.ring_bytes)?;
+    for index in 0..observed.devices.len() {
+        selftest::run(&probe, &capture.selftest, &observed.selftest_target(index), config.ring_bytes)?;
     }
     let dirty_file = DirtyFile::new(&config.dir);
     let final_slots = final_slots(&probe);

@@ -115,11 +115,15 @@ fn begin_read<S: Scratch>(issued: &Issued, order: *mut Order, counters: *mut Cpu
     unsafe {
         count(&raw mut (*counters).reads);
         add(&raw mut (*counters).read_bytes, u64::from(issued.bytes));
-        let tgid = core::ptr::read_volatile(&raw const (*order).selftest_tgid);
-        if tgid == 0 || (bpf_get_current_pid_tgid() >> 32) as u32 != tgid {
+        let volume = core::ptr::read_volatile(&raw const (*order).selftest_volume);
+        if volume == 0 {
             return None;
         }
         let (place, straddles) = place(issued.first_volume - 1, issued.sector, sectors_of(issued), counters)?;
+        let within = (place.sector << 9).wrapping_sub((*order).selftest_offset) < (*order).selftest_len;
+        if place.volume + 1 != volume || !within {
+            return None;
+        }
         let command = &mut (*S::space()?).command;
         describe(command, issued, &place, counters);
         command.state = copy_payload::<S>(issued, command.issue, straddles, order, counters) | state::SELFTEST;

@@ -70,7 +70,7 @@ fn status(raw: u64) -> u32 {
 fn selftest_bio(rq: u64) -> u64 {
     let Some(order) = order() else { return 0 };
     // SAFETY: a map value.
-    if unsafe { core::ptr::read_volatile(&raw const (*order).selftest_tgid) } == 0 {
+    if unsafe { core::ptr::read_volatile(&raw const (*order).selftest_volume) } == 0 {
         return 0;
     }
     read(rq, layout!(rq_bio)).unwrap_or(0)

@@ -158,8 +158,9 @@ pub struct Order {
     pub wake: u32,
     /// 0: payload is copied; 1: addresses only.
     pub addresses_only: u32,
-    /// Process whose reads are captured (the self-test's), or 0.
-    pub selftest_tgid: u32,
+    /// Index, plus one, of the volume on which the self-test reads, or 0. Which task issues a read to the device is not
+    /// for sure (a kernel thread may), so its place tells.
+    pub selftest_volume: u32,
     /// A `struct page` address, or 0 while none is known, and ...
     pub anchor_page: u64,
     /// ... the kernel address of that page's first byte.
@@ -168,8 +169,10 @@ pub struct Order {
     pub last_object: u64,
     /// First volume of that disk, plus one.
     pub last_volume: u64,
-    /// Keeps the size at two cache lines.
-    pub pad2: [u64; 2],
+    /// First byte of the self-test's read.
+    pub selftest_offset: u64,
+    /// Number of bytes of it.
+    pub selftest_len: u64,
 }
 
 /// What one CPU counted. Only ever grows, by atomic addition.
