@@ -155,11 +155,11 @@ fn attach(config: &AgentConfig, observed: &Observed) -> Result<Attached, AgentEr
     let mut spec = ProbeSpec { volumes: observed.volumes(), ring_bytes: config.ring_bytes, layout };
     let (ops, pins) = (Ops::of(&btf), pin_dir(&config.bpffs, &config.group));
     let saved = Identity::load(&config.dir, &observed.names, &observed.devices, config.region_bytes)?;
-    if let Some(identity) = saved {
-        if let Some(probe) = Probe::open(&mut spec, &pins)? {
-            info!("picked up the pinned probe, stream {}", identity.stream());
-            return Ok(Attached { probe, spec, ops, identity, picked_up: true });
-        }
+    if let Some(identity) = saved
+        && let Some(probe) = Probe::open(&mut spec, &pins)?
+    {
+        info!("picked up the pinned probe, stream {}", identity.stream());
+        return Ok(Attached { probe, spec, ops, identity, picked_up: true });
     }
     if crate::probe::remove(&pins)? {
         warn!("removed a pinned probe that belonged to another state directory or set of devices");

@@ -15,7 +15,7 @@ const BIO_WINDOW: u32 = 128;
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
     /// A structure, member or enumerator is missing.
-    #[error("the running kernel's BTF lacks what the probe needs: {0}; kernels from 5.15 to 6.18 are known to have it")]
+    #[error("the running kernel's BTF lacks what the probe needs: {0}; kernels from 5.17 to 6.18 are known to have it")]
     Btf(#[from] BtfError),
     /// A member lies too far into its structure.
     #[error("{member} of struct {structure} lies at byte {offset}, beyond the {window} that the probe reads")]

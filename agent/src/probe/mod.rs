@@ -20,6 +20,7 @@ use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::programs::links::FdLink;
 use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
 use probe_types::{CpuCounters, EPOCH_SLOTS, Layout, MAX_VOLUMES, Order, Volume};
 
 use self::pins::Pins;
@@ -165,6 +166,13 @@ impl Probe {
         self.order.half_word(0, ORDER_ADDRESSES_ONLY).store(u32::from(addresses_only), Ordering::Release);
     }
 
+    /// What the probe says in words, for the log of this process. None when it says nothing or is of another version:
+    /// its counters say the same.
+    #[must_use]
+    pub fn diagnostics(&self) -> Option<EbpfLogger<&'static dyn log::Log>> {
+        EbpfLogger::init_from_id(self.pins.program_id(REQUEST_PROGRAMS[2])?).ok()
+    }
+
     /// The table of commands in flight.
     ///
     /// # Errors
@@ -183,9 +191,7 @@ impl Probe {
     /// Sum of the counters over all CPUs.
     #[must_use]
     pub fn sum_counters(&self) -> CpuCounters {
-        (0..self.counters.len())
-            .map(|cpu| self.counters.read(cpu))
-            .fold(CpuCounters::default(), |sum, one| add(sum, one))
+        (0..self.counters.len()).map(|cpu| self.counters.read(cpu)).fold(CpuCounters::default(), add)
     }
 }
 

@@ -61,6 +61,11 @@ impl Pins {
         Ok(SharedArray::map(std::os::fd::AsFd::as_fd(map.fd()), len)?)
     }
 
+    /// The kernel's id of a pinned program.
+    pub(super) fn program_id(&self, program: &str) -> Option<u32> {
+        Some(aya::programs::ProgramInfo::from_pin(self.path(&format!("prog_{program}"))).ok()?.id())
+    }
+
     /// Sum of `recursion_misses` over those of the pinned `programs` that exist (`struct bpf_prog_info`; in fdinfo since
     /// 5.12).
     pub(super) fn recursion_misses(&self, programs: &[&str]) -> u64 {

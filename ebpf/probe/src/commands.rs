@@ -2,6 +2,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_log_ebpf::info;
 use probe_types::{
     COMM_LEN, Completion, CpuCounters, EPOCH_SLOTS, InFlight, MAX_COPIED, Order, STATUS_UNKNOWN, Withdrawn, event_kind,
     state,
@@ -210,6 +211,7 @@ fn end_unseen(key: u64, order: *mut Order, counters: *mut CpuCounters) {
         let Some(old) = IN_FLIGHT.get_ptr_mut(key) else { return };
         if (*old).state & state::SELFTEST == 0 {
             count(&raw mut (*counters).unseen);
+            info!((), "a command at byte {} of volume {} ended unseen", (*old).offset, (*old).volume);
             tell(old, STATUS_UNKNOWN, (*old).remaining, true, order, counters);
             add(&raw mut (*order).in_flight, u64::MAX);
             count(slot_of(&raw mut (*counters).ended, (*old).epoch));

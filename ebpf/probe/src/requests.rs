@@ -3,6 +3,7 @@
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::RawTracePointContext;
+use aya_log_ebpf::debug;
 use probe_types::Order;
 
 use crate::commands::{Completed, Issued, begin, complete, untracked, withdraw};
@@ -130,5 +131,6 @@ fn learn_anchor(hctx: u64, order: *mut Order) -> Option<()> {
         core::ptr::write_volatile(&raw mut (*order).anchor_va, va);
         core::ptr::write_volatile(&raw mut (*order).anchor_page, page);
     }
+    debug!((), "page {:x} lies at {:x}", page, va);
     Some(())
 }
