@@ -96,10 +96,7 @@ fn two_devices_share_one_order() {
     let a = LoopDevice::new(dir.path(), "a", 64);
     let b = LoopDevice::new(dir.path(), "b", 64);
     let rig = Rig::start("group", &[&a.path, &b.path], |_| {});
-    fio(
-        &a.path,
-        "--rw=randwrite --bs=4k --iodepth=8 --ioengine=libaio --size=64m --io_size=8m",
-    );
+    fio(&a.path, "--rw=randwrite --bs=4k --iodepth=8 --ioengine=libaio --size=64m --io_size=8m");
     fio(&b.path, "--rw=randwrite --bs=8k --iodepth=8 --ioengine=libaio --size=64m --io_size=8m");
     rig.assert_identical();
     assert!(rig.status().records >= 1024);

@@ -10,7 +10,7 @@ use journal::SyncPolicy;
 use replayer::standby::{StandbyConfig, StandbyHandle, StandbyService};
 
 /// Runs a command that must succeed, and gives its output.
-pub fn sh(line: &str) -> String {
+pub(crate) fn sh(line: &str) -> String {
     let output = Command::new("sh").args(["-ec", line]).output().expect("sh runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{line}\n{}{}", text(&output.stdout), text(&output.stderr));
@@ -18,14 +18,14 @@ pub fn sh(line: &str) -> String {
 }
 
 /// A loop device over a sparse file.
-pub struct LoopDevice {
-    pub path: PathBuf,
-    pub image: PathBuf,
+pub(crate) struct LoopDevice {
+    pub(crate) path: PathBuf,
+    pub(crate) image: PathBuf,
 }
 
 impl LoopDevice {
     /// One of `mib` MiB, its file in `dir`.
-    pub fn new(dir: &Path, name: &str, mib: u64) -> Self {
+    pub(crate) fn new(dir: &Path, name: &str, mib: u64) -> Self {
         let image = dir.join(name);
         let file = fs::File::create(&image).expect("image");
         file.set_len(mib << 20).expect("size");
@@ -41,13 +41,13 @@ impl Drop for LoopDevice {
 }
 
 /// A zram device: bio-based.
-pub struct ZramDevice {
-    pub path: PathBuf,
+pub(crate) struct ZramDevice {
+    pub(crate) path: PathBuf,
     number: String,
 }
 
 impl ZramDevice {
-    pub fn new(mib: u64) -> Self {
+    pub(crate) fn new(mib: u64) -> Self {
         let number = fs::read_to_string("/sys/class/zram-control/hot_add").expect("zram").trim().to_owned();
         let path = PathBuf::from(format!("/dev/zram{number}"));
         fs::write(format!("/sys/block/zram{number}/disksize"), format!("{mib}M")).expect("disksize");
@@ -66,18 +66,18 @@ impl Drop for ZramDevice {
 }
 
 /// A mounted file system; unmounted when dropped.
-pub struct Mounted {
-    pub at: PathBuf,
+pub(crate) struct Mounted {
+    pub(crate) at: PathBuf,
 }
 
 impl Mounted {
-    pub fn new(device: &Path, at: PathBuf) -> Self {
+    pub(crate) fn new(device: &Path, at: PathBuf) -> Self {
         fs::create_dir_all(&at).expect("mount point");
         sh(&format!("mount {} {}", device.display(), at.display()));
         Self { at }
     }
 
-    pub fn unmount(self) {
+    pub(crate) fn unmount(self) {
         sh(&format!("umount {}", self.at.display()));
     }
 }
@@ -89,22 +89,22 @@ impl Drop for Mounted {
 }
 
 /// A primary and a standby in this process, on devices of the test.
-pub struct Rig {
-    pub dir: tempfile::TempDir,
-    pub group: String,
-    pub config: AgentConfig,
-    pub standby_config: StandbyConfig,
-    pub standby: Option<StandbyHandle>,
-    pub agent: Option<Agent>,
+pub(crate) struct Rig {
+    _dir: tempfile::TempDir,
+    pub(crate) group: String,
+    pub(crate) config: AgentConfig,
+    pub(crate) standby_config: StandbyConfig,
+    pub(crate) standby: Option<StandbyHandle>,
+    pub(crate) agent: Option<Agent>,
     /// Source and copy of each volume.
-    pub pairs: Vec<(PathBuf, PathBuf)>,
+    pub(crate) pairs: Vec<(PathBuf, PathBuf)>,
 }
 
-pub const DRAIN: Duration = Duration::from_secs(60);
+pub(crate) const DRAIN: Duration = Duration::from_secs(60);
 
 impl Rig {
     /// Starts both; `sources` are observed, the copies are image files.
-    pub fn start(name: &str, sources: &[&Path], change: impl FnOnce(&mut AgentConfig)) -> Self {
+    pub(crate) fn start(name: &str, sources: &[&Path], change: impl FnOnce(&mut AgentConfig)) -> Self {
         let mut rig = Self::prepare(name, sources);
         change(&mut rig.config);
         rig.start_standby();
@@ -113,7 +113,7 @@ impl Rig {
     }
 
     /// Lays everything out without starting.
-    pub fn prepare(name: &str, sources: &[&Path]) -> Self {
+    pub(crate) fn prepare(name: &str, sources: &[&Path]) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let group = format!("test-{name}-{}", std::process::id());
         let mut pairs = Vec::new();
@@ -143,10 +143,10 @@ impl Rig {
         };
         let mut standby_config = StandbyConfig::new("127.0.0.1:0", dir.path().join("standby"), volumes);
         standby_config.journal_bytes = 256 << 20;
-        Self { dir, group, config, standby_config, standby: None, agent: None, pairs }
+        Self { _dir: dir, group, config, standby_config, standby: None, agent: None, pairs }
     }
 
-    pub fn start_standby(&mut self) {
+    pub(crate) fn start_standby(&mut self) {
         let standby = StandbyService::start(self.standby_config.clone()).expect("standby starts");
         let address = standby.local_addr().to_string();
         // It must come back at the same address.
@@ -155,35 +155,35 @@ impl Rig {
         self.standby = Some(standby);
     }
 
-    pub fn start_agent(&mut self) {
+    pub(crate) fn start_agent(&mut self) {
         self.agent = Some(Agent::start(self.config.clone()).expect("agent starts"));
     }
 
-    pub fn agent(&self) -> &Agent {
+    pub(crate) fn agent(&self) -> &Agent {
         self.agent.as_ref().expect("the agent runs")
     }
 
-    pub fn status(&self) -> AgentStatus {
+    pub(crate) fn status(&self) -> AgentStatus {
         self.agent().status()
     }
 
-    pub fn stop_agent(&mut self) {
+    pub(crate) fn stop_agent(&mut self) {
         self.agent.take().expect("the agent runs").stop().expect("the agent stops cleanly");
     }
 
-    pub fn stop_standby(&mut self) {
+    pub(crate) fn stop_standby(&mut self) {
         self.standby.take().expect("the standby runs").stop();
     }
 
     /// Waits until the standby has everything.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         if let Err(error) = self.agent().drain(DRAIN) {
             panic!("{error}\n{:#?}\n{:#?}", self.status(), self.standby.as_ref().map(StandbyHandle::status));
         }
     }
 
     /// Drains, and compares every byte of every volume.
-    pub fn assert_identical(&self) {
+    pub(crate) fn assert_identical(&self) {
         self.drain();
         let status = self.status();
         assert_eq!(status.losses.malformed, 0, "{status:#?}");
@@ -198,7 +198,7 @@ impl Rig {
     }
 
     /// Waits for a condition of the status.
-    pub fn wait(&self, what: &str, condition: impl Fn(&AgentStatus) -> bool) -> AgentStatus {
+    pub(crate) fn wait(&self, what: &str, condition: impl Fn(&AgentStatus) -> bool) -> AgentStatus {
         let deadline = Instant::now() + DRAIN;
         loop {
             let status = self.status();
@@ -224,6 +224,6 @@ fn size_of(device: &Path) -> u64 {
 }
 
 /// Direct writes with fio; `options` are its own.
-pub fn fio(device: &Path, options: &str) {
+pub(crate) fn fio(device: &Path, options: &str) {
     sh(&format!("fio --name=t --filename={} --direct=1 --output=/dev/null {options}", device.display()));
 }
