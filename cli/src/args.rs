@@ -101,7 +101,7 @@ pub(crate) struct Attach {
     /// Size of a region of the dirty map, a power of two [default: 64K]
     #[arg(long, value_name = "SIZE")]
     pub(crate) region_size: Option<Size>,
-    /// When the journal is made durable: each, interval[:TIME] or never [default: interval]
+    /// When the journal is made durable: each, interval, interval:TIME or never (default: interval)
     #[arg(long, value_name = "WHEN")]
     pub(crate) sync: Option<Sync>,
     /// Allow an address that is not loopback, although the link is neither encrypted nor authenticated
