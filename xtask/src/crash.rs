@@ -53,6 +53,7 @@ struct Round {
     victim: Victim,
     resynced_bytes: u64,
     full_syncs: u64,
+    unseen: u64,
     difference: Option<Difference>,
 }
 
@@ -66,9 +67,9 @@ pub(crate) fn run(rounds: u32, seed: Option<u64>) -> Result<()> {
         interrupt::check()?;
         let round = round(&mut rig, &mut random)?;
         let verdict = round.difference.as_ref().map_or("identical".to_owned(), Difference::to_string);
-        let Round { victim, resynced_bytes, full_syncs, .. } = &round;
+        let Round { victim, resynced_bytes, full_syncs, unseen, .. } = &round;
         println!(
-            "round {number:3} of {rounds}: killed {:7} resynced {:6} KiB, full syncs {full_syncs}, {verdict}",
+            "round {number:3} of {rounds}: killed {:7} resynced {:6} KiB, full syncs {full_syncs}, unseen {unseen}, {verdict}",
             victim.name(),
             resynced_bytes >> 10
         );
@@ -85,13 +86,14 @@ fn round(rig: &mut Rig, random: &mut Random) -> Result<Round> {
     kill_and_restart(rig, victim, random)?;
     load.finish()?;
     let difference = rig.drain_and_compare()?;
-    // A process that was killed counts from zero again.
+    // A process that was killed counts from zero again; the probe's counters go on.
     let counted_before = if victim.includes_agent() { Status::default() } else { before };
     let after = rig.status()?;
     Ok(Round {
         victim,
         resynced_bytes: after.resynced_bytes.saturating_sub(counted_before.resynced_bytes),
         full_syncs: after.full_syncs.saturating_sub(counted_before.full_syncs),
+        unseen: after.unseen.saturating_sub(before.unseen),
         difference,
     })
 }
