@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
+use aya_log::EbpfLogger;
 use formats::dirty::DirtyMapFile;
 use formats::entry::{Entry, EntryHeader, HEADER_LEN, PayloadInfo};
 use formats::{ByteRange, Op, Position, Seq};
@@ -21,7 +22,7 @@ use tracing::{info, warn};
 use super::core::{Core, LogCounters};
 use super::dirty_file::DirtyFile;
 use super::kernel_map::{KernelMap, counts};
-use super::sweeper;
+use super::sweeper::Sweeper;
 use crate::capture::assembler::Captured;
 use crate::capture::{Batch, Capture};
 
@@ -88,6 +89,9 @@ pub struct Log {
     withdrawn_seen: [u64; SLOTS],
     timers: Timers,
     last_seq: Seq,
+    sweeper: Sweeper,
+    /// What the probe says in words.
+    diagnostics: Option<EbpfLogger<&'static dyn ::log::Log>>,
 }
 
 #[derive(Default)]
@@ -133,6 +137,8 @@ impl Log {
     #[must_use]
     pub fn new(parts: LogParts) -> Self {
         Self {
+            sweeper: Sweeper::default(),
+            diagnostics: parts.core.probe.diagnostics(),
             reader: parts.journal.reader(),
             core: parts.core,
             journal: parts.journal,
@@ -337,6 +343,9 @@ impl Log {
         let now = self.core.now();
         if Timers::due(&mut self.timers.sweep, now, SWEEP_PERIOD) {
             self.sweep();
+            if let Some(diagnostics) = &mut self.diagnostics {
+                diagnostics.flush();
+            }
         }
         let saved = self.save_if_needed(now)?;
         if saved || Timers::due(&mut self.timers.epoch, now, EPOCH_PERIOD) {
@@ -411,10 +420,7 @@ impl Log {
     }
 
     fn sweep(&mut self) {
-        let unseen = match sweeper::sweep(&self.core) {
-            Ok(unseen) => unseen,
-            Err(error) => return warn!("looking for commands that ended unseen: {error}"),
-        };
+        let unseen = self.sweeper.sweep(&self.core);
         let after = self.core.kernel_seq();
         for command in unseen {
             self.core.engine().mark(command.volume, command.range, after);

@@ -5,16 +5,14 @@
 //! ended.
 
 use std::fs;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aya::maps::{HashMap, Map};
 use formats::{ByteRange, VolumeIndex};
-use probe_types::{EPOCH_SLOTS, InFlight, state};
+use probe_types::{EPOCH_SLOTS, InFlight, TABLE_BUCKETS, TABLE_WAYS, state};
 
 use super::core::Core;
-use crate::probe::ProbeError;
-use crate::probe::shared::Plain;
+use crate::probe::Probe;
 
 /// Younger commands are left alone: the disk's own counter is updated a moment later than the table.
 const MIN_AGE: Duration = Duration::from_millis(500);
@@ -36,42 +34,63 @@ pub(super) struct Unseen {
     pub(super) range: ByteRange,
 }
 
-/// Takes commands out of the table that cannot be in flight any more.
-///
-/// # Errors
-/// When the table cannot be read.
-pub(super) fn sweep(core: &Core) -> Result<Vec<Unseen>, ProbeError> {
-    if core.probe.order.word(0, ORDER_IN_FLIGHT).load(Ordering::Relaxed) == 0 {
-        return Ok(Vec::new());
+/// A place of the table and the command that was seen there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    place: usize,
+    key: u64,
+    issue: u64,
+}
+
+/// The sweeper. It only takes what it has seen before, unchanged: a place may just have been taken, with the command of
+/// its last user still in it.
+#[derive(Debug, Default)]
+pub(super) struct Sweeper {
+    last: Vec<Seen>,
+}
+
+impl Sweeper {
+    /// Takes commands out of the table that cannot be in flight any more.
+    pub(super) fn sweep(&mut self, core: &Core) -> Vec<Unseen> {
+        if core.probe.order.word(0, ORDER_IN_FLIGHT).load(Ordering::Relaxed) == 0 {
+            self.last.clear();
+            return Vec::new();
+        }
+        let found = old_commands(&core.probe);
+        let twice: Vec<_> = found.iter().filter(|(seen, _)| self.last.contains(seen)).copied().collect();
+        self.last = found.into_iter().map(|(seen, _)| seen).collect();
+        // After the candidates were seen: what the disk has not in flight now has ended.
+        let idle: Vec<bool> = core.volumes.iter().map(|volume| nothing_in_flight(&volume.inflight)).collect();
+        let ended = twice.into_iter().filter(|(_, command)| idle.get(usize::from(command.volume)) == Some(&true));
+        ended.filter_map(|(seen, command)| take(core, seen, &command)).collect()
     }
-    let map = core.probe.in_flight()?;
-    let mut table: HashMap<_, u64, Plain<InFlight>> =
-        HashMap::try_from(Map::HashMap(map)).map_err(|error| ProbeError::Refused(Box::new(error)))?;
+}
+
+/// What has been in the table for a while.
+fn old_commands(probe: &Probe) -> Vec<(Seen, InFlight)> {
     let now = monotonic_ns();
-    let old = |command: &InFlight| now.saturating_sub(command.issued_ns) > MIN_AGE.as_nanos() as u64;
-    let candidates: Vec<(u64, InFlight)> = table
-        .iter()
-        .filter_map(Result::ok)
-        .map(|(key, command)| (key, command.0))
-        .filter(|(_, command)| old(command) && command.state & state::SELFTEST == 0)
-        .collect();
-    // After the candidates were taken: what the disk has not in flight now has ended.
-    let idle: Vec<bool> = core.volumes.iter().map(|volume| nothing_in_flight(&volume.inflight)).collect();
-    let ended = candidates.into_iter().filter(|(_, command)| idle.get(usize::from(command.volume)) == Some(&true));
-    Ok(ended.filter_map(|(key, command)| take(core, &mut table, key, &command)).collect())
+    let places = (0..(TABLE_BUCKETS * TABLE_WAYS) as usize).filter_map(|place| {
+        let key = key_of(probe, place).load(Ordering::Acquire);
+        (key != 0).then(|| (place, key, probe.commands.read(place)))
+    });
+    places
+        .filter(|(_, _, command)| now.saturating_sub(command.issued_ns) > MIN_AGE.as_nanos() as u64)
+        .filter(|(_, _, command)| command.state & state::SELFTEST == 0)
+        .map(|(place, key, command)| (Seen { place, key, issue: command.issue }, command))
+        .collect()
+}
+
+fn key_of(probe: &Probe, place: usize) -> &AtomicU64 {
+    probe.keys.word(place / TABLE_WAYS as usize, place % TABLE_WAYS as usize)
 }
 
 /// Takes one command out, if it is still the same.
-fn take(
-    core: &Core,
-    table: &mut HashMap<aya::maps::MapData, u64, Plain<InFlight>>,
-    key: u64,
-    command: &InFlight,
-) -> Option<Unseen> {
-    if table.get(&key, 0).ok()?.0.issue != command.issue {
+fn take(core: &Core, seen: Seen, command: &InFlight) -> Option<Unseen> {
+    if core.probe.commands.read(seen.place).issue != seen.issue {
         return None;
     }
-    table.remove(&key).ok()?;
+    let key = key_of(&core.probe, seen.place);
+    key.compare_exchange(seen.key, 0, Ordering::AcqRel, Ordering::Relaxed).ok()?;
     core.probe.order.word(0, ORDER_IN_FLIGHT).fetch_sub(1, Ordering::Relaxed);
     let slot = (command.epoch % EPOCH_SLOTS) as usize;
     core.probe.counters.word(0, COUNTERS_ENDED + slot).fetch_add(1, Ordering::Relaxed);

@@ -21,7 +21,7 @@ use aya::programs::RawTracePoint;
 use aya::programs::links::FdLink;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use probe_types::{CpuCounters, EPOCH_SLOTS, Layout, MAX_VOLUMES, Order, Volume};
+use probe_types::{CpuCounters, EPOCH_SLOTS, InFlight, Layout, MAX_VOLUMES, Order, TABLE_BUCKETS, TABLE_WAYS, Volume};
 
 use self::pins::Pins;
 use self::shared::{Plain, SharedArray};
@@ -37,7 +37,7 @@ const BIO_PROGRAMS: [&str; 2] = ["block_bio_complete", "block_bio_queue"];
 /// Programs that see commands come.
 const ISSUE_PROGRAMS: [&str; 2] = ["block_rq_issue", "block_bio_queue"];
 /// Maps that outlive the agent.
-const PINNED_MAPS: [&str; 7] = ["RING", "ORDER", "COUNTERS", "DIRTY", "WHOLE", "KNOWN", "IN_FLIGHT"];
+const PINNED_MAPS: [&str; 8] = ["RING", "ORDER", "COUNTERS", "DIRTY", "WHOLE", "KNOWN", "KEYS", "COMMANDS"];
 
 /// What to observe.
 #[derive(Debug, Clone)]
@@ -94,6 +94,10 @@ pub struct Probe {
     pub dirty: SharedArray<u64>,
     /// Flags of volumes touched as a whole: slot after slot.
     pub whole: SharedArray<u64>,
+    /// Addresses of commands in flight, in groups; 0 is a free place.
+    pub keys: SharedArray<[u64; TABLE_WAYS as usize]>,
+    /// The commands at these places.
+    pub commands: SharedArray<InFlight>,
     /// Words per slot of `dirty`.
     pub words_per_slot: u32,
 }
@@ -142,6 +146,8 @@ impl Probe {
             counters: pins.shared("COUNTERS", cpus())?,
             dirty: pins.shared("DIRTY", (words_per_slot * EPOCH_SLOTS) as usize)?,
             whole: pins.shared("WHOLE", (MAX_VOLUMES * EPOCH_SLOTS) as usize)?,
+            keys: pins.shared("KEYS", TABLE_BUCKETS as usize)?,
+            commands: pins.shared("COMMANDS", (TABLE_BUCKETS * TABLE_WAYS) as usize)?,
             words_per_slot,
             pins,
         })
@@ -171,14 +177,6 @@ impl Probe {
     #[must_use]
     pub fn diagnostics(&self) -> Option<EbpfLogger<&'static dyn log::Log>> {
         EbpfLogger::init_from_id(self.pins.program_id(REQUEST_PROGRAMS[2])?).ok()
-    }
-
-    /// The table of commands in flight.
-    ///
-    /// # Errors
-    /// When its pin cannot be opened.
-    pub fn in_flight(&self) -> Result<MapData, ProbeError> {
-        self.pins.map("IN_FLIGHT")
     }
 
     /// How often an issue on any disk of the host came while its program ran on that CPU, and was skipped. On an observed

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use aya::Pod;
-use probe_types::{CpuCounters, InFlight, Layout, Volume};
+use probe_types::{CpuCounters, InFlight, Layout, TABLE_WAYS, Volume};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// A type that consists of 64-bit words, or of 32-bit words in pairs, without padding.
@@ -26,6 +26,10 @@ unsafe impl Words for u64 {}
 unsafe impl Words for CpuCounters {}
 // SAFETY: words of 64 bits and an even number of 32-bit words.
 unsafe impl Words for probe_types::Order {}
+// SAFETY: words of 64 bits.
+unsafe impl Words for [u64; TABLE_WAYS as usize] {}
+// SAFETY: 96 bytes of integers without padding; the size is asserted in probe-types.
+unsafe impl Words for InFlight {}
 
 /// A value that may be handed to the kernel as bytes.
 #[derive(Clone, Copy)]
@@ -36,8 +40,6 @@ pub struct Plain<T: Copy>(pub T);
 unsafe impl Pod for Plain<Volume> {}
 // SAFETY: `repr(C)` integers of one size.
 unsafe impl Pod for Plain<Layout> {}
-// SAFETY: `repr(C)` integers without padding; the size is asserted in probe-types.
-unsafe impl Pod for Plain<InFlight> {}
 
 /// An mmapable BPF array of `T`.
 pub struct SharedArray<T: Words> {

@@ -10,8 +10,9 @@ use probe_types::{
 
 use crate::disks::{Place, place};
 use crate::layout;
-use crate::maps::{IN_FLIGHT, RING, add, count, counters, order};
+use crate::maps::{RING, add, count, counters, order};
 use crate::payload::{Scratch, Source, copy};
+use crate::table::{Claimed, Slot, claim, find, release};
 use crate::dirty;
 
 const NO_WAKEUP: u64 = 1;
@@ -74,7 +75,13 @@ pub fn begin<S: Scratch>(issued: &Issued) -> Option<()> {
             count(slot_of(&raw mut (*counters).lost, epoch));
         }
         let depth = add(&raw mut (*order).in_flight, 1) + 1;
-        let command = &mut (*S::space()?).command;
+        let Some(slot) = remember(issued.key, order, counters) else {
+            add(&raw mut (*order).in_flight, u64::MAX);
+            count(&raw mut (*counters).lost_table);
+            count(slot_of(&raw mut (*counters).lost, epoch));
+            return None;
+        };
+        let command = &mut *slot.command;
         describe(command, issued, &place, counters);
         command.dep = core::ptr::read_volatile(&raw const (*order).seq);
         command.epoch = epoch;
@@ -82,12 +89,6 @@ pub fn begin<S: Scratch>(issued: &Issued) -> Option<()> {
         if op == WRITE && issued.bytes > 0 {
             command.state = copy_payload::<S>(issued, command.issue, straddles, order, counters);
             command.captured = if command.state == state::PAYLOAD_WHOLE { issued.bytes } else { 0 };
-        }
-        if !remember(issued.key, command, order, counters) {
-            add(&raw mut (*order).in_flight, u64::MAX);
-            count(&raw mut (*counters).lost_table);
-            count(slot_of(&raw mut (*counters).lost, epoch));
-            return None;
         }
         count(slot_of(&raw mut (*counters).issued, epoch));
     }
@@ -125,11 +126,10 @@ fn begin_read<S: Scratch>(issued: &Issued, order: *mut Order, counters: *mut Cpu
         if place.volume + 1 != volume || !within {
             return None;
         }
-        let command = &mut (*S::space()?).command;
+        let command = &mut *remember(issued.key, order, counters)?.command;
         describe(command, issued, &place, counters);
         command.state = copy_payload::<S>(issued, command.issue, straddles, order, counters) | state::SELFTEST;
         command.captured = issued.bytes;
-        let _ = IN_FLIGHT.insert(&issued.key, &*command, 0);
     }
     Some(())
 }
@@ -190,25 +190,27 @@ fn copy_payload<S: Scratch>(
     }
 }
 
-/// Puts the command into the table. An older one under the same address has completed unseen.
+/// A place in the table. An older command under the same address has completed unseen.
 #[inline(always)]
-fn remember(key: u64, command: &InFlight, order: *mut Order, counters: *mut CpuCounters) -> bool {
-    const BPF_NOEXIST: u64 = 1;
-    if IN_FLIGHT.insert(&key, command, BPF_NOEXIST).is_ok() {
-        return true;
+fn remember(key: u64, order: *mut Order, counters: *mut CpuCounters) -> Option<Slot> {
+    match claim(key) {
+        Claimed::New(slot) => Some(slot),
+        Claimed::Present(slot) => {
+            end_unseen(slot, order, counters);
+            Some(slot)
+        }
+        Claimed::Full => None,
     }
-    end_unseen(key, order, counters);
-    IN_FLIGHT.insert(&key, command, 0).is_ok()
 }
 
 /// The kernel runs no program inside itself on one CPU (`prog->active` in `__bpf_trace_run`, since 6.1), so an interrupt
 /// may complete a command unseen. Its request is in use again, so it has ended; how, nobody knows. The agent is told,
 /// and reads the range back.
 #[inline(always)]
-fn end_unseen(key: u64, order: *mut Order, counters: *mut CpuCounters) {
+fn end_unseen(slot: Slot, order: *mut Order, counters: *mut CpuCounters) {
+    let old = slot.command;
     // SAFETY: map values.
     unsafe {
-        let Some(old) = IN_FLIGHT.get_ptr_mut(key) else { return };
         if (*old).state & state::SELFTEST == 0 {
             count(&raw mut (*counters).unseen);
             info!((), "a command at byte {} of volume {} ended unseen", (*old).offset, (*old).volume);
@@ -224,11 +226,12 @@ fn end_unseen(key: u64, order: *mut Order, counters: *mut CpuCounters) {
 pub fn withdraw(key: u64) -> Option<()> {
     let order = order()?;
     let counters = counters()?;
-    let old = IN_FLIGHT.get_ptr(key)?;
+    let slot = find(key)?;
     // SAFETY: map values.
     unsafe {
+        let old = slot.command;
         let (epoch, issue, bits) = ((*old).epoch, (*old).issue, (*old).state);
-        let _ = IN_FLIGHT.remove(key);
+        release(slot);
         if bits & state::SELFTEST != 0 {
             return None;
         }
@@ -261,7 +264,8 @@ pub struct Completed {
 /// Handles a completion of a command in the table; none if it is not there.
 #[inline(always)]
 pub fn complete<S: Scratch>(completed: &Completed) -> Option<()> {
-    let command = IN_FLIGHT.get_ptr_mut(completed.key)?;
+    let slot = find(completed.key)?;
+    let command = slot.command;
     let order = order()?;
     let counters = counters()?;
     // SAFETY: map values. Issue and completions of one request come one after the other.
@@ -278,7 +282,7 @@ pub fn complete<S: Scratch>(completed: &Completed) -> Option<()> {
         }
         tell(command, completed.status, len, ended, order, counters);
         if ended {
-            finish(completed.key, command, order, counters);
+            finish(slot, order, counters);
         } else {
             count(&raw mut (*counters).partial);
             (*command).offset += len;
@@ -365,11 +369,11 @@ unsafe fn wakeup(order: *mut Order) -> u64 {
 /// # Safety
 /// The pointers point into map values.
 #[inline(always)]
-unsafe fn finish(key: u64, command: *mut InFlight, order: *mut Order, counters: *mut CpuCounters) {
+unsafe fn finish(slot: Slot, order: *mut Order, counters: *mut CpuCounters) {
     // SAFETY: the caller's promise.
     unsafe {
-        let (epoch, bits) = ((*command).epoch, (*command).state);
-        let _ = IN_FLIGHT.remove(key);
+        let (epoch, bits) = ((*slot.command).epoch, (*slot.command).state);
+        release(slot);
         if bits & state::SELFTEST == 0 {
             add(&raw mut (*order).in_flight, u64::MAX);
             count(slot_of(&raw mut (*counters).ended, epoch));

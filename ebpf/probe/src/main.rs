@@ -16,6 +16,7 @@ mod kernel;
 mod maps;
 mod payload;
 mod requests;
+mod table;
 
 #[cfg(not(test))]
 #[panic_handler]

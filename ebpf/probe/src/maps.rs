@@ -3,7 +3,9 @@
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, RingBuf};
-use probe_types::{CpuCounters, EPOCH_SLOTS, InFlight, Layout, MAX_VOLUMES, Order, Volume};
+use probe_types::{
+    CpuCounters, EPOCH_SLOTS, InFlight, Layout, MAX_VOLUMES, Order, TABLE_BUCKETS, TABLE_WAYS, Volume,
+};
 
 use crate::payload::Space;
 
@@ -81,8 +83,11 @@ pub static DISKS: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
 /// Address of a `request_queue` or `gendisk` to the first of its volumes plus one; 0: not ours.
 #[map]
 pub static KNOWN: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
+/// See `table`: addresses of commands in flight, and the commands.
 #[map]
-pub static IN_FLIGHT: HashMap<u64, InFlight> = HashMap::with_max_entries(16384, 0);
+pub static KEYS: Array<[u64; TABLE_WAYS as usize]> = Array::with_max_entries(TABLE_BUCKETS, MMAPABLE);
+#[map]
+pub static COMMANDS: Array<InFlight> = Array::with_max_entries(TABLE_BUCKETS * TABLE_WAYS, MMAPABLE);
 #[map]
 pub static SPACE_REQUEST: Array<Space> = Array::with_max_entries(CPUS, 0);
 #[map]

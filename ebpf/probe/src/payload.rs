@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_loop;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::maps::Array;
-use probe_types::{CpuCounters, InFlight, PayloadHead, slot, state};
+use probe_types::{CpuCounters, PayloadHead, slot, state};
 
 use crate::kernel::{Window, read};
 use crate::layout;
@@ -51,8 +51,6 @@ pub struct Walk {
 /// What does not fit on a stack of 512 bytes.
 #[repr(C)]
 pub struct Space {
-    /// The command being described.
-    pub command: InFlight,
     walk: Walk,
     /// The bio being walked.
     bio: Window<128>,

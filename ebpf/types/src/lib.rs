@@ -13,6 +13,10 @@ pub const MAX_VOLUMES: u32 = 16;
 pub const EPOCH_SLOTS: u32 = 3;
 /// Words of a dirty map that one command may set one by one; a longer one marks its whole volume.
 pub const MAX_WORDS_PER_COMMAND: u32 = 4096;
+/// Places that one key may have in the table of commands in flight.
+pub const TABLE_WAYS: u32 = 4;
+/// Groups of such places: a power of two.
+pub const TABLE_BUCKETS: u32 = 4096;
 /// [`Completion::status`] of a command that ended unseen.
 pub const STATUS_UNKNOWN: u32 = 255;
 /// Largest payload that is copied, in bytes; a longer one is carried as an address only.
