@@ -101,10 +101,11 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Takes the longest unused slot for the next items. Its old items may still count on disk: then the floor is
-    /// raised past them first, so that their disappearance is not taken for damage.
+    /// raised past them first, so that their disappearance is not taken for damage. The floor is also raised when
+    /// segments were freed since it was saved, so that opening after a kill does not bring a whole journal back.
     fn begin_segment(&mut self) -> Result<(), JournalError> {
         let Some(&slot) = self.free.front() else { unreachable!("the plan counted the free segments") };
-        if self.slot_ids[usize::from(slot)] >= self.state.saved().floor {
+        if self.slot_ids[usize::from(slot)] >= self.state.saved().floor || self.has_trimmed() {
             self.checkpoint()?;
         }
         let id = self.next_id();

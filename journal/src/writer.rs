@@ -255,6 +255,11 @@ impl<D: Disk> Journal<D> {
         }
     }
 
+    /// Whether the floor on disk lies below the first segment in use.
+    pub(crate) fn has_trimmed(&self) -> bool {
+        self.shared.table().live.front().is_some_and(|segment| segment.id > self.state.saved().floor)
+    }
+
     /// The id that the next segment gets. The session in its upper half makes it larger than all before.
     pub(crate) fn next_id(&self) -> u64 {
         u64::from(self.session) << 32 | u64::from(self.drawn + 1)

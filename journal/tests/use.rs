@@ -125,6 +125,22 @@ fn cursors_hold_space_survive_and_never_go_back() {
 }
 
 #[test]
+fn a_kill_brings_back_at_most_the_segment_freed_last() {
+    let disk = FaultyDisk::new();
+    let (mut journal, _) = open(&disk, SMALL);
+    journal.set_cursor("secondary", 0).unwrap();
+    for index in 1..=7 {
+        journal.append(&items(&entries(0..1, 11_000))).unwrap();
+        journal.sync().unwrap();
+        journal.set_cursor("secondary", index).unwrap();
+        assert_eq!(journal.trim(index), index);
+    }
+    drop(journal);
+    let (journal, recovery) = open(&disk, SMALL);
+    assert_eq!((recovery.first, recovery.next, journal.cursor("secondary")), (6, 8, Some(6)));
+}
+
+#[test]
 fn a_reader_gets_one_item_above_its_limit_and_never_a_part() {
     let (mut journal, _) = open(&FaultyDisk::new(), SMALL);
     let all = [entry(1, 5000), entry(2, 10), entry(3, 10)];
