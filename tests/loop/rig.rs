@@ -90,7 +90,7 @@ impl Drop for Mounted {
 
 /// A primary and a standby in this process, on devices of the test.
 pub(crate) struct Rig {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     pub(crate) group: String,
     pub(crate) config: AgentConfig,
     pub(crate) standby_config: StandbyConfig,
@@ -143,7 +143,7 @@ impl Rig {
         };
         let mut standby_config = StandbyConfig::new("127.0.0.1:0", dir.path().join("standby"), volumes);
         standby_config.journal_bytes = 256 << 20;
-        Self { _dir: dir, group, config, standby_config, standby: None, agent: None, pairs }
+        Self { dir, group, config, standby_config, standby: None, agent: None, pairs }
     }
 
     pub(crate) fn start_standby(&mut self) {
@@ -188,8 +188,11 @@ impl Rig {
         let status = self.status();
         assert_eq!(status.losses.malformed, 0, "{status:#?}");
         for (source, copy) in &self.pairs {
+            // Past the page cache on both sides: what is on the device, and what is in the file.
             let compared = sh(&format!(
-                "sync {source}; blockdev --flushbufs {source}; cmp {source} {copy} 2>&1 | head -c 300 || true",
+                "mkfifo {dir}/a; dd if={source} bs=1M iflag=direct status=none > {dir}/a & \
+                 dd if={copy} bs=1M iflag=direct status=none | cmp {dir}/a - 2>&1 | head -c 300 || true; rm {dir}/a",
+                dir = self.dir.path().display(),
                 source = source.display(),
                 copy = copy.display()
             ));
