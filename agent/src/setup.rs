@@ -11,7 +11,7 @@ use std::time::Duration;
 use formats::wire::VolumeIdentity;
 use formats::{Position, Seq, StreamId};
 use journal::{Config, Journal, Reader, RealDisk};
-use probe_types::Volume;
+use probe_types::{CpuCounters, Volume};
 use replication::dirty::DirtyMap;
 use replication::epochs::{EpochTracker, SLOTS};
 use replication::primary::{Covered, JournalExtent, Primary, PrimaryConfig, Restored};
@@ -26,7 +26,7 @@ use crate::identity::Identity;
 use crate::preflight::device::Mode;
 use crate::preflight::{Device, Host, features, stack};
 use crate::primary::core::{Core, CoreParts, VolumeInfo};
-use crate::primary::kernel_map::KernelMap;
+use crate::primary::kernel_map::{KernelMap, counts};
 use crate::primary::regions::{VolumeReader, Volumes};
 use crate::primary::{CURSOR, DirtyFile, Log, LogParts, Persisted};
 use crate::probe::ops::Ops;
@@ -203,6 +203,8 @@ fn assemble_parts(
     let assembler = Assembler::new(ops, clock_offset_ns());
     let capture = Capture::start(Arc::clone(&probe), ring, assembler, &capture_config)
         .map_err(|source| AgentError::System { what: "starting the capture thread", source })?;
+    // Before the self-test, during which the commands of older epochs end.
+    let begun = picked_up.then(|| Begun::on(&probe));
     for index in 0..observed.devices.len() {
         selftest::run(&probe, &capture.selftest, &observed.selftest_target(index), config.ring_bytes)?;
     }
@@ -212,7 +214,7 @@ fn assemble_parts(
     if !picked_up {
         identity.save(&config.dir)?;
     }
-    let epochs = epochs(&probe, picked_up, &final_slots);
+    let epochs = epochs(&probe, begun.as_ref(), &final_slots);
     let core = core(config, observed, engine, probe, identity.stream())?;
     let (reader, shared) = (journal.reader(), Arc::clone(&capture.shared));
     let log = Log::new(LogParts {
@@ -223,9 +225,41 @@ fn assemble_parts(
         dirty_file,
         kernel_map,
         epochs,
+        withdrawn: begun.as_ref().map_or([0; SLOTS], |begun| begun.counters.withdrawn),
+        restored_through: begun.map_or(Seq(0), |begun| begun.known),
         last_seq: found.last_seq,
     });
     Ok(Ready { core, log, reader, capture: shared, picked_up })
+}
+
+/// Where a probe stood that was found running, when this agent began an epoch of its own.
+struct Begun {
+    /// Completions up to this were of older epochs, and their bits are in the union that is taken later.
+    known: Seq,
+    /// The counters at that moment.
+    counters: CpuCounters,
+    /// Whether the epoch was begun. Its slot had to be free of commands in flight.
+    own: bool,
+}
+
+impl Begun {
+    /// Begins it. What older epochs hold is final milliseconds later, so only that is read back, and nothing of what
+    /// is written from now on. Old bits of the slot stay: they are in the union, which is saved before any is cleared.
+    fn on(probe: &Probe) -> Self {
+        kernel_barrier();
+        let (known, counters) = (kernel_seq(probe), probe.sum_counters());
+        let next = KernelMap::epoch(probe).wrapping_add(1);
+        let slot = next as usize % SLOTS;
+        let own = counters.issued[slot] == counters.ended[slot];
+        if own {
+            KernelMap::switch(probe, next);
+        }
+        Self { known, counters, own }
+    }
+}
+
+fn kernel_seq(probe: &Probe) -> Seq {
+    Seq(probe.order.word(0, 0).load(Ordering::Acquire))
 }
 
 /// Slots of the kernel's map whose bits are final: every command issued in them has ended, and no program that saw
@@ -238,12 +272,15 @@ fn final_slots(probe: &Probe) -> Vec<usize> {
 
 /// The clearing rule for a new probe, or for one found running: the union of its slots goes into the dirty map that is
 /// saved before anything is cleared, so what was final then needs no second look.
-fn epochs(probe: &Probe, picked_up: bool, final_slots: &[usize]) -> EpochTracker {
+fn epochs(probe: &Probe, begun: Option<&Begun>, final_slots: &[usize]) -> EpochTracker {
     let current = KernelMap::epoch(probe);
-    if !picked_up {
+    let Some(begun) = begun else {
         return EpochTracker::new(Duration::ZERO, current, EPOCH_INTERVAL, EPOCH_GRACE);
-    }
+    };
     let mut tracker = EpochTracker::recover(Duration::ZERO, current, EPOCH_INTERVAL, EPOCH_GRACE);
+    if begun.own {
+        tracker.begun_by_us(&counts(&begun.counters));
+    }
     let live: Vec<u32> = tracker.live().filter(|epoch| *epoch != current).collect();
     for epoch in live.into_iter().filter(|epoch| final_slots.contains(&(*epoch as usize % SLOTS))) {
         tracker.taken_over(epoch);
@@ -283,7 +320,7 @@ impl Found {
         let headers: Result<Vec<_>, _> = journal.reader().headers(first).map(|item| item.map(|(_, h)| h)).collect();
         let headers = headers?;
         let last = headers.iter().rev().find_map(last_seq_of);
-        let kernel = Seq(probe.order.word(0, 0).load(Ordering::Acquire));
+        let kernel = kernel_seq(probe);
         let last_seq = if picked_up { last.unwrap_or(kernel) } else { Seq(0) };
         let extent = JournalExtent { first: Position(first), next: Position(journal.next()), last_seq };
         let acknowledged = if picked_up { journal.cursor(CURSOR).unwrap_or(0) } else { 0 };
@@ -317,7 +354,7 @@ fn engine(
     if map.union(&kernel_map.union(probe)).is_err() || found.damaged {
         map.mark_all();
     }
-    let completed = Seq(probe.order.word(0, 0).load(Ordering::Acquire));
+    let completed = kernel_seq(probe);
     let (journal, acknowledged) = (found.extent, found.acknowledged);
     let restored = Restored { journal, acknowledged, dirty: Some(map), covered, completed };
     let mut engine = Primary::new(settings, restored)?;

@@ -145,6 +145,16 @@ impl EpochTracker {
         tracker
     }
 
+    /// After [`Self::recover`], where the driver had just made the current epoch current itself, when all commands
+    /// issued in its slot before had ended and the counters stood at `counts`: what is issued in it is counted from
+    /// there as in any other epoch, and needs no take-over. What the slot held before must be in a durable dirty map
+    /// by the next [`Self::tick`].
+    pub fn begun_by_us(&mut self, counts: &KernelCounts) {
+        let place = slot_of(self.current);
+        self.slots[place].base = counts_of(counts, place);
+        self.slots[place].tainted = false;
+    }
+
     /// The epoch in use.
     #[must_use]
     pub fn current(&self) -> u32 {
@@ -282,6 +292,25 @@ mod tests {
         assert_eq!(tracker.tick(at(1000), &kernel), [Action::Switch { to: 1 }]);
         assert_eq!(tracker.tick(at(1099), &kernel), []);
         assert_eq!(tracker.tick(at(1100), &kernel), [Action::Clear { epoch: 0 }]);
+    }
+
+    #[test]
+    fn an_epoch_begun_on_a_probe_found_running_needs_no_take_over() {
+        let before = counts([9, 5, 7], [8, 5, 7], [1, 0, 2]);
+        let mut tracker = EpochTracker::recover(at(0), 4, INTERVAL, GRACE);
+        tracker.begun_by_us(&before);
+        // One command of each of epochs 4 and 3; that of 3 was in flight at the beginning.
+        let kernel = counts([9, 6, 7], [9, 6, 7], [1, 0, 2]);
+        assert_eq!(tracker.tick(at(200), &kernel), []);
+        let mut wanted: Vec<u32> = tracker.wants_take_over(at(200)).collect();
+        wanted.sort_unstable();
+        assert_eq!(wanted, [2, 3]);
+        wanted.into_iter().for_each(|epoch| tracker.taken_over(epoch));
+        tracker.record_settled(4, 1);
+        let cleared = [Action::Clear { epoch: 3 }, Action::Clear { epoch: 2 }, Action::Switch { to: 5 }];
+        assert_eq!(tracker.tick(at(1000), &kernel), cleared);
+        assert_eq!(tracker.wants_take_over(at(1100)).count(), 0);
+        assert_eq!(tracker.tick(at(1100), &kernel), [Action::Clear { epoch: 4 }]);
     }
 
     #[test]

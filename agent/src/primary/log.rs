@@ -79,6 +79,8 @@ pub struct Log {
     pub kernel_map: KernelMap,
     /// The clearing rule.
     pub epochs: EpochTracker,
+    /// Gaps up to this are covered by the map that was restored.
+    restored_through: Seq,
     /// What is not durable yet.
     unsettled: VecDeque<Unsettled>,
     /// Settled by the next save of the map instead of the journal.
@@ -128,6 +130,11 @@ pub struct LogParts {
     pub kernel_map: KernelMap,
     /// The clearing rule.
     pub epochs: EpochTracker,
+    /// Withdrawn commands per slot that the clearing rule knows to have ended.
+    pub withdrawn: [u64; SLOTS],
+    /// Completions up to this have their regions in the engine's map, and none of them is of the current epoch if that
+    /// is counted from its beginning.
+    pub restored_through: Seq,
     /// The seq that the journal ends with.
     pub last_seq: Seq,
 }
@@ -147,10 +154,11 @@ impl Log {
             dirty_file: parts.dirty_file,
             kernel_map: parts.kernel_map,
             epochs: parts.epochs,
+            restored_through: parts.restored_through,
             unsettled: VecDeque::new(),
             settle_on_save: Vec::new(),
             saved_generation: 0,
-            withdrawn_seen: [0; SLOTS],
+            withdrawn_seen: parts.withdrawn,
             timers: Timers::default(),
             last_seq: parts.last_seq,
         }
@@ -205,7 +213,8 @@ impl Log {
 
     fn take(&mut self, batch: Batch) -> Result<(), LogError> {
         let bytes = payload_bytes(&batch);
-        if batch.iter().any(|ordered| matches!(ordered, Ordered::Gap(_))) {
+        let restored = self.restored_through;
+        if batch.iter().any(|ordered| matches!(ordered, Ordered::Gap(gap) if gap.last > restored)) {
             // Before the gaps are appended: whoever sees one finds its regions marked.
             self.mark_kernel_map(&[0, 1, 2]);
             let live: Vec<u32> = self.epochs.live().collect();
@@ -246,22 +255,33 @@ impl Log {
         if !self.core.engine().wants_records() {
             return self.skip(batch, &headers);
         }
-        match self.append_items(batch, &headers) {
-            Ok(()) => {}
-            Err(LogError::Append(AppendError::Full { .. })) => {
-                self.overflow()?;
-                if !self.core.engine().wants_records() {
-                    return self.skip(batch, &headers);
-                }
-                self.append_items(batch, &headers)?;
+        let mut appended = self.append_if_room(batch, &headers)?;
+        if !appended {
+            // The secondary may have got something since the last look.
+            self.trim()?;
+            appended = self.append_if_room(batch, &headers)?;
+        }
+        if !appended {
+            self.overflow()?;
+            if !self.core.engine().wants_records() {
+                return self.skip(batch, &headers);
             }
-            Err(error) => return Err(error),
+            self.append_items(batch, &headers)?;
         }
         self.last_seq = last_seq;
         self.unsettled.push_back(Unsettled { through: self.journal.written(), epochs: by_epoch(batch) });
         let (now, next) = (self.core.now(), Position(self.journal.next()));
         self.core.engine().journal_grew(now, next, last_seq);
         Ok(())
+    }
+
+    /// False when the journal is full.
+    fn append_if_room(&mut self, batch: &Batch, headers: &[EntryHeader]) -> Result<bool, LogError> {
+        match self.append_items(batch, headers) {
+            Ok(()) => Ok(true),
+            Err(LogError::Append(AppendError::Full { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn append_items(&mut self, batch: &Batch, headers: &[EntryHeader]) -> Result<(), LogError> {
