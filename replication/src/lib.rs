@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`sequencer`] | the order of completions, and when a missing one is given up as a gap |
 //! | [`dirty`] | which regions must be read back and sent again |
+//! | [`overlap`] | which commands overlapped in flight and have no defined outcome |
 //! | [`epochs`] | when a slot of the kernel's dirty map may be cleared |
 //! | [`primary`] | what to send to one secondary, and what of the journal is no longer needed |
 //! | [`standby`] | what to accept, when to apply it, what to acknowledge and what to save |
@@ -31,6 +32,7 @@ pub mod consistency;
 pub mod dirty;
 pub mod epochs;
 mod follow;
+pub mod overlap;
 pub mod primary;
 pub mod scheduler;
 pub mod sequencer;
