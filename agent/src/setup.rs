@@ -416,6 +416,8 @@ fn core(
             path: device.path.clone(),
             inflight: sys.join(device.disk.to_string()).join("inflight"),
             size: sys.join(device.number.to_string()).join("size"),
+            diskseq: device.diskseq.map(|number| (sys.join(device.disk.to_string()).join("diskseq"), number)),
+            read_only: device.read_only,
         });
     }
     Ok(Core::new(CoreParts {

@@ -26,6 +26,7 @@ pub struct AgentStatus {
     pub connected: bool,
     pub link_error: Option<String>,
     pub failure: Option<String>,
+    pub device_problem: Option<String>,
     pub picked_up_pinned_probe: bool,
     pub completions: u64,
     pub records: u64,
@@ -54,6 +55,7 @@ pub struct AgentStatus {
     pub partial_completions: u64,
     pub failed_commands: u64,
     pub opaque_commands: u64,
+    pub overlaps: u64,
     pub epochs_cleared: u64,
     pub takeovers: u64,
 }
@@ -104,17 +106,20 @@ pub(crate) fn gather(core: &Core, capture: &Shared, to: &str, picked_up: bool) -
     let engine = core.engine().status(now);
     let log = &core.log;
     let failure = log.failure.lock().ok().and_then(|failure| failure.clone());
+    let device_problem = core.device_problem.lock().ok().and_then(|problem| problem.clone());
+    let failed = failure.is_some() || device_problem.as_ref().is_some_and(|problem| problem.lost);
     let kernel = core.probe.sum_counters();
     AgentStatus {
         group: core.group.clone(),
         stream: core.stream.to_string(),
         to: to.to_owned(),
         devices: core.volumes.iter().map(|volume| volume.path.display().to_string()).collect(),
-        state: if failure.is_some() { "Failed".to_owned() } else { engine.mode.to_string() },
+        state: if failed { "Failed".to_owned() } else { engine.mode.to_string() },
         peer: data_word(engine.peer_data).to_owned(),
         connected: engine.connected,
         link_error: core.link_error.lock().ok().and_then(|error| error.clone()),
         failure,
+        device_problem: device_problem.map(|problem| problem.text),
         picked_up_pinned_probe: picked_up,
         completions: core.kernel_seq().0,
         records: get(&capture.records),
@@ -143,6 +148,7 @@ pub(crate) fn gather(core: &Core, capture: &Shared, to: &str, picked_up: bool) -
         partial_completions: kernel.partial,
         failed_commands: get(&log.failed),
         opaque_commands: get(&log.opaque),
+        overlaps: get(&log.overlaps),
         epochs_cleared: get(&log.epochs_cleared),
         takeovers: get(&log.takeovers),
     }

@@ -24,6 +24,20 @@ pub struct VolumeInfo {
     pub inflight: std::path::PathBuf,
     /// Where sysfs tells its size, in sectors.
     pub size: std::path::PathBuf,
+    /// Where sysfs tells the number that the kernel gave its disk, and that number when it was attached; none before
+    /// Linux 5.15.
+    pub diskseq: Option<(std::path::PathBuf, u64)>,
+    /// Whether it could not be written when it was attached.
+    pub read_only: bool,
+}
+
+/// What has become of observed devices: removed, replaced, resized, read-only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceProblem {
+    /// What happened and what to do, for people.
+    pub text: String,
+    /// Whether nothing of one of them is replicated any more.
+    pub lost: bool,
 }
 
 /// Shared state. The engine's lock is held for decisions only, never during I/O.
@@ -50,6 +64,8 @@ pub struct Core {
     pub log: LogCounters,
     /// The last thing that went wrong with the link, for people.
     pub link_error: Mutex<Option<String>>,
+    /// What is wrong with the observed devices now.
+    pub device_problem: Mutex<Option<DeviceProblem>>,
     start: Instant,
     /// The claims on the devices.
     _observed: Observed,
@@ -74,6 +90,8 @@ pub struct LogCounters {
     pub swept: AtomicU64,
     /// Commands whose effect is not known at the block layer.
     pub opaque: AtomicU64,
+    /// Commands that overlapped another one while both were in flight.
+    pub overlaps: AtomicU64,
     /// Commands that failed on the device.
     pub failed: AtomicU64,
     /// Epochs of the kernel's dirty map that were cleared.
@@ -125,6 +143,7 @@ impl Core {
             stop: AtomicBool::new(false),
             log: LogCounters::default(),
             link_error: Mutex::new(None),
+            device_problem: Mutex::new(None),
             start: Instant::now(),
             _observed: parts.observed,
         })

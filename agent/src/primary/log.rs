@@ -12,14 +12,16 @@ use std::time::Duration;
 
 use aya_log::EbpfLogger;
 use formats::dirty::DirtyMapFile;
-use formats::entry::{Entry, EntryHeader, HEADER_LEN, PayloadInfo};
-use formats::{ByteRange, Op, Position, Seq};
+use formats::entry::{Entry, EntryHeader, HEADER_LEN, PayloadInfo, Record};
+use formats::{ByteRange, Op, Position, Seq, VolumeIndex};
 use journal::{AppendError, Item, Journal, JournalError, Reader, RealDisk, SyncPolicy};
 use replication::epochs::{Action, EpochTracker, SLOTS};
+use replication::overlap::{Change, DEFAULT_WINDOW, OverlapDetector};
 use replication::sequencer::Ordered;
 use tracing::{info, warn};
 
 use super::core::{Core, LogCounters};
+use super::device_watch::DeviceWatch;
 use super::dirty_file::DirtyFile;
 use super::kernel_map::{KernelMap, counts};
 use super::sweeper::Sweeper;
@@ -55,9 +57,11 @@ pub enum LogError {
     Read(#[from] journal::ReadError),
 }
 
-/// Commands of one append, by epoch, that settle when the journal is durable up to `through`.
+/// Commands of one append, by epoch, that settle when the journal is durable up to `through`, and the dirty map up to
+/// `generation`: the marks of overlaps are in no journal.
 struct Unsettled {
     through: u64,
+    generation: u64,
     epochs: Vec<(u32, u64)>,
 }
 
@@ -92,6 +96,8 @@ pub struct Log {
     timers: Timers,
     last_seq: Seq,
     sweeper: Sweeper,
+    overlaps: OverlapDetector,
+    devices: DeviceWatch,
     /// What the probe says in words.
     diagnostics: Option<EbpfLogger<&'static dyn ::log::Log>>,
 }
@@ -145,6 +151,9 @@ impl Log {
     pub fn new(parts: LogParts) -> Self {
         Self {
             sweeper: Sweeper::default(),
+            // What ended before is not known: a command that was in flight then is read back.
+            overlaps: OverlapDetector::new(parts.last_seq, DEFAULT_WINDOW),
+            devices: DeviceWatch::default(),
             diagnostics: parts.core.probe.diagnostics(),
             reader: parts.journal.reader(),
             core: parts.core,
@@ -221,7 +230,8 @@ impl Log {
             live.into_iter().for_each(|epoch| self.epochs.loss(epoch));
         }
         self.note(&batch);
-        let result = self.append(&batch);
+        let marked = self.mark_overlaps(&batch);
+        let result = self.append(&batch, marked);
         self.core.probe_queue_done(&self.capture, bytes);
         result?;
         self.core.wake_link.notify_one();
@@ -248,8 +258,48 @@ impl Log {
         }
     }
 
+    /// Marks, before the batch is appended, where commands overlapped in flight: nobody can tell which of them the
+    /// device did last. Answers the generation of the dirty map that holds the marks; 0 when there are none.
+    fn mark_overlaps(&mut self, batch: &Batch) -> u64 {
+        let found = self.find_overlaps(batch);
+        if found.is_empty() {
+            return 0;
+        }
+        let after = self.core.kernel_seq();
+        let mut engine = self.core.engine();
+        found.into_iter().for_each(|(volume, range)| engine.mark(volume, range, after));
+        engine.generation()
+    }
+
+    fn find_overlaps(&mut self, batch: &Batch) -> Vec<(VolumeIndex, ByteRange)> {
+        let mut found = Vec::new();
+        for ordered in batch {
+            let Ordered::Item(_, captured) = ordered else { continue };
+            let Record { seq, dep, volume, op, .. } = captured.record;
+            if op == Op::Flush {
+                continue;
+            }
+            let range = self.changed_range(&captured.record);
+            let overlaps = self.overlaps.observe(Change { seq, dep, volume, range });
+            LogCounters::add(&self.core.log.overlaps, u64::from(!overlaps.is_empty()));
+            found.extend(overlaps.into_iter().map(|range| (volume, range)));
+        }
+        found
+    }
+
+    /// A command that may have changed anything has the whole volume as its range, so that all of it is read back.
+    fn changed_range(&self, record: &Record) -> ByteRange {
+        match record.op {
+            Op::Opaque | Op::Zone => {
+                let volume = self.core.volumes.get(usize::from(record.volume.0));
+                ByteRange::new(0, volume.map_or(u64::MAX, |volume| volume.identity.size))
+            }
+            _ => record.range,
+        }
+    }
+
     /// Appends to the journal, or only marks while the engine wants no records.
-    fn append(&mut self, batch: &Batch) -> Result<(), LogError> {
+    fn append(&mut self, batch: &Batch, marked: u64) -> Result<(), LogError> {
         let headers = self.headers(batch);
         let Some(last_seq) = headers.last().and_then(seq_of) else { return Ok(()) };
         if !self.core.engine().wants_records() {
@@ -269,7 +319,8 @@ impl Log {
             self.append_items(batch, &headers)?;
         }
         self.last_seq = last_seq;
-        self.unsettled.push_back(Unsettled { through: self.journal.written(), epochs: by_epoch(batch) });
+        let (through, epochs) = (self.journal.written(), by_epoch(batch));
+        self.unsettled.push_back(Unsettled { through, generation: marked, epochs });
         let (now, next) = (self.core.now(), Position(self.journal.next()));
         self.core.engine().journal_grew(now, next, last_seq);
         Ok(())
@@ -307,13 +358,9 @@ impl Log {
             .collect()
     }
 
-    /// A command that may have changed anything carries the whole volume as its range, so that all of it is read back.
     fn record_header(&self, captured: &Captured, position: Position) -> EntryHeader {
         let mut record = captured.record;
-        if matches!(record.op, Op::Opaque | Op::Zone) {
-            let size = self.core.volumes.get(usize::from(record.volume.0)).map_or(u64::MAX, |v| v.identity.size);
-            record.range = ByteRange::new(0, size);
-        }
+        record.range = self.changed_range(&record);
         EntryHeader { entry: Entry::Record(record), position, payload: captured.payload }
     }
 
@@ -352,7 +399,8 @@ impl Log {
             SyncPolicy::Never => self.journal.written(),
             SyncPolicy::Interval(_) | SyncPolicy::Each => self.journal.durable(),
         };
-        while self.unsettled.front().is_some_and(|unsettled| unsettled.through <= safe) {
+        let saved = self.saved_generation;
+        while self.unsettled.front().is_some_and(|first| first.through <= safe && first.generation <= saved) {
             let settled = self.unsettled.pop_front().map(|unsettled| unsettled.epochs).unwrap_or_default();
             settled.into_iter().for_each(|(epoch, count)| self.epochs.record_settled(epoch, count));
         }
@@ -363,6 +411,7 @@ impl Log {
         let now = self.core.now();
         if Timers::due(&mut self.timers.sweep, now, SWEEP_PERIOD) {
             self.sweep();
+            self.devices.look(&self.core);
             if let Some(diagnostics) = &mut self.diagnostics {
                 diagnostics.flush();
             }
@@ -486,8 +535,8 @@ impl Log {
             self.take(batch)?;
         }
         self.journal.sync()?;
-        self.make_durable()?;
         self.save()?;
+        self.make_durable()?;
         self.trim()?;
         self.turn_epochs()?;
         self.journal.checkpoint()?;

@@ -1,6 +1,7 @@
 //! Driving the primary: the log thread, the link thread, and what they share.
 
 pub mod core;
+mod device_watch;
 mod dirty_file;
 pub mod kernel_map;
 mod log;
