@@ -460,9 +460,9 @@ mod tests {
         let fake = disks();
         fake.put(
             "proc/self/mountinfo",
-            "1 0 0:40 / /merged rw - overlay overlay rw,lowerdir=/l,upperdir=/up,workdir=/work",
+            "1 0 0:40 / /merged rw - overlay overlay rw,lowerdir=/l,upperdir=/up,workdir=/overlay-work",
         );
-        fake.file("/merged/x", "0:40").file("/up", "8:16").file("/work", "8:16").file("/l", "8:2");
+        fake.file("/merged/x", "0:40").file("/up", "8:16").file("/overlay-work", "8:16").file("/l", "8:2");
         judge(&fake, "/merged/x", "/dev/sda").unwrap();
         assert!(refusal(&fake, "/merged/x", "/dev/sdb").contains("an overlay with"));
     }
