@@ -77,10 +77,11 @@ pub fn claim(key: u64) -> Claimed {
     let bucket = bucket_of(key);
     let Some(keys) = KEYS.get_ptr_mut(bucket) else { return Claimed::Full };
     let keys: *mut u64 = keys.cast();
-    // SAFETY: a bucket of the map, here and below.
+    // SAFETY: a bucket of the map.
     if let Some(way) = unsafe { way_of(keys, key) } {
         return slot(bucket, keys, way).map_or(Claimed::Full, Claimed::Present);
     }
+    // SAFETY: as above; the offsets are below TABLE_WAYS.
     unsafe {
         let way = if swap_if(keys, 0, key) {
             0
