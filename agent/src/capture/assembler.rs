@@ -137,6 +137,8 @@ impl Assembler {
         let kind = slot.first_chunk().map_or(0, |kind| u32::from_ne_bytes(*kind));
         match kind {
             event_kind::PAYLOAD => self.payload(slot, 0, shed),
+            // The self-test's is never dropped: nothing is taken off the queue before it has passed.
+            event_kind::PAYLOAD_TEST => self.payload(slot, 0, false),
             event_kind::PAYLOAD_READ => self.payload(slot, AT_COMPLETION, false),
             event_kind::COMPLETION => match event::<Completion>(slot) {
                 Some(completion) => return self.completion(&completion),
@@ -376,6 +378,17 @@ mod tests {
         let captured = record(assembler.completion(&completion(7, 8192, 0, 1)));
         assert_eq!(captured.payload, PayloadInfo::NONE);
         assert_eq!(assembler.counters().payload_missing, 1);
+    }
+
+    #[test]
+    fn a_backlog_drops_payload_but_not_the_self_test() {
+        let mut assembler = assembler();
+        assembler.event(&payload(7, 0, 512, &[1; 512]), true);
+        assert_eq!((assembler.pending(), assembler.counters().payload_shed), (0, 1));
+        let mut test = payload(8, 0, 512, &[1; 512]);
+        test[..4].copy_from_slice(&event_kind::PAYLOAD_TEST.to_ne_bytes());
+        assembler.event(&test, true);
+        assert_eq!(assembler.pending(), 1);
     }
 
     #[test]

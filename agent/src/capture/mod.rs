@@ -23,8 +23,6 @@ use crate::probe::Probe;
 
 /// Index of `wake` among the 32-bit words of `Order`.
 pub(crate) const ORDER_WAKE: usize = 17;
-/// Index of `selftest_volume` among the 32-bit words of `Order`.
-const ORDER_SELFTEST_VOLUME: usize = 19;
 /// Events taken before what they came to is handed over.
 const EVENTS_PER_BATCH: usize = 512;
 /// Looks into an empty ring, with growing pauses, before the thread asks to be woken.
@@ -142,8 +140,6 @@ impl Drop for Capture {
     }
 }
 
-/// What the limit of queued bytes is multiplied with during the self-test.
-const SELFTEST_FACTOR: u64 = 8;
 /// Completions that may wait for an earlier one.
 const SEQUENCER_WINDOW: usize = 65_536;
 
@@ -180,16 +176,9 @@ impl Worker {
         }
     }
 
-    /// Bytes of payload that may be queued. While the self-test waits for its own payload nothing is taken off the
-    /// queue yet, and what a busy device wrote before must not make the test fail.
-    fn limit(&self) -> u64 {
-        let testing = self.probe.order.half_word(0, ORDER_SELFTEST_VOLUME).load(Ordering::Acquire) != 0;
-        if testing { SELFTEST_FACTOR * self.max_queued_bytes } else { self.max_queued_bytes }
-    }
-
     /// Takes events from the ring, a bounded number.
     fn drain(&mut self) -> usize {
-        let shed = self.shared.queued_bytes.load(Ordering::Relaxed) > self.limit();
+        let shed = self.shared.queued_bytes.load(Ordering::Relaxed) > self.max_queued_bytes;
         let now = self.start.elapsed();
         let mut taken = 0;
         while taken < EVENTS_PER_BATCH {

@@ -91,7 +91,7 @@ impl View {
             state: text(status, "/state"),
             data: text(status, "/peer"),
             peer: text(status, "/to"),
-            reason: first_text(status, &["/failure", "/link_error"]),
+            reason: first_text(status, &["/failure", "/device_problem", "/link_error"]),
             lag: Duration::try_from_secs_f64(status["lag_seconds"].as_f64().unwrap_or(0.0)).unwrap_or_default(),
             lag_entries: number(status, "/lag_entries"),
             lag_bytes: number(status, "/in_flight_bytes"),

@@ -177,7 +177,7 @@ fn copy_payload<S: Scratch>(
             first_bio: issued.first_bio,
             bytes: issued.bytes,
             issue,
-            kind: event_kind::PAYLOAD,
+            kind: if selftest { event_kind::PAYLOAD_TEST } else { event_kind::PAYLOAD },
             chained: issued.request,
             anchor_page: (*order).anchor_page,
             anchor_va: (*order).anchor_va,

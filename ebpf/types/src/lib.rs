@@ -32,6 +32,8 @@ pub mod event_kind {
     pub const WITHDRAWN: u32 = 3;
     /// As `PAYLOAD`, but taken at completion: what a read of the self-test brought.
     pub const PAYLOAD_READ: u32 = 4;
+    /// As `PAYLOAD`, of a read of the self-test: what lay in its buffer.
+    pub const PAYLOAD_TEST: u32 = 5;
 }
 
 /// Payload capacities of the three slot sizes of the ring, in bytes.
@@ -51,7 +53,7 @@ pub mod slot {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PayloadHead {
-    /// [`event_kind::PAYLOAD`] or [`event_kind::PAYLOAD_READ`].
+    /// One of the payload kinds of [`event_kind`].
     pub kind: u32,
     /// Bytes of payload in this slot.
     pub len: u32,
