@@ -144,6 +144,17 @@ fn nobody_running_is_5() {
 }
 
 #[test]
+fn a_socket_without_its_service_is_5() {
+    let place = Place::new();
+    fs::create_dir(place.path("run")).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(place.path("run/standby-g.sock")).unwrap());
+    for args in [&["status"] as &[&str], &["status", "--json"]] {
+        let (code, text) = place.run(args);
+        assert!(code == 5 && text.contains("no service answers"), "{args:?}: {code} {text}");
+    }
+}
+
+#[test]
 fn a_standby_answers_and_ends_cleanly() {
     let place = Place::new();
     let volume = format!("data={}", place.image("image", 1 << 20));

@@ -16,8 +16,9 @@ pub(super) fn run(mut args: Attach, context: &Context) -> Done {
     let plan = Plan::new(&args)?;
     let control = args.control.clone().unwrap_or_else(|| socket(&context.run_dir, Role::Primary, &plan.group));
     refuse_on_observed("the control socket", &control, &plan.devices)?;
-    let claim = claim(&control)?;
+    // Before anyone can see the service: from then on a signal is an orderly end.
     let stop = Stop::on_signals()?;
+    let claim = claim(&control)?;
     tracing::info!("observing {} for {}", names(&plan), plan.config.to);
     let service = Arc::new(Primary::start(plan.config, stop.clone())?);
     let served = serve(Role::Primary, &service, claim, &stop);

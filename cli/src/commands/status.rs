@@ -34,6 +34,7 @@ pub(super) fn run(args: &Status, context: &Context) -> Done {
         }
         match show(args, context) {
             // A service may come while one watches.
+            Err(failure) if failure.exit == Exit::Unreachable && failure.error.is_none() => {}
             Err(failure) if failure.exit == Exit::Unreachable => print(&format!("{failure}\n"))?,
             shown => shown?,
         }
@@ -45,13 +46,20 @@ pub(super) fn run(args: &Status, context: &Context) -> Done {
 fn show(args: &Status, context: &Context) -> Done {
     let services = ask_all(context)?;
     if args.json {
-        return print_json(&services.iter().map(to_json).collect::<Vec<_>>());
+        print_json(&services.iter().map(to_json).collect::<Vec<_>>())?;
+        return all_answered(&services);
     }
     if services.is_empty() {
         let text = format!("no service runs with its control socket in {}", context.run_dir.display());
         return Err(Failure::text(Exit::Unreachable, text));
     }
-    services.iter().try_for_each(|service| print(&format!("{}\n", table(service))))
+    services.iter().try_for_each(|service| print(&format!("{}\n", table(service))))?;
+    all_answered(&services)
+}
+
+/// A script must not take a service that is gone, and left its socket, for one that is well.
+fn all_answered(services: &[Asked]) -> Done {
+    if services.iter().all(|(_, answer)| answer.is_ok()) { Ok(()) } else { Err(Failure::silent(Exit::Unreachable)) }
 }
 
 type Asked = (Found, Done<Value>);
