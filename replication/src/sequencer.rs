@@ -126,6 +126,15 @@ impl<T> Sequencer<T> {
         self.held.len()
     }
 
+    /// Everything that waits, behind a hole or to be taken out.
+    pub fn waiting_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let out = self.out.iter_mut().filter_map(|ordered| match ordered {
+            Ordered::Item(_, item) => Some(item),
+            Ordered::Gap(_) => None,
+        });
+        out.chain(self.held.values_mut().map(|held| &mut held.item))
+    }
+
     fn emit(&mut self, seq: u64, item: T) {
         self.out.push_back(Ordered::Item(Seq(seq), item));
         self.next = seq + 1;

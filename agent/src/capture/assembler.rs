@@ -1,4 +1,6 @@
 //! Joins the ring's events into records: payload pieces first, then the completion that they belong to.
+//!
+//! A payload in one piece is not copied, but used where it lies in the ring; pieces are joined in memory of their own.
 
 use std::collections::HashMap;
 
@@ -8,6 +10,7 @@ use formats::{ByteRange, Op, PayloadEncoding, Record, Seq, Status, VolumeIndex};
 use probe_types::{COMM_LEN, Completion, PayloadHead, STATUS_UNKNOWN, Withdrawn, event_kind, state};
 
 use crate::probe::ops::Ops;
+use crate::probe::ring::Slot;
 use crate::probe::shared::event;
 
 /// Bytes that payloads are cut from; one allocation serves many records.
@@ -26,6 +29,21 @@ pub struct Captured {
     pub epoch: u32,
     /// Whether the issue ends with it, so that it counts as settled for its epoch.
     pub settles: bool,
+    /// Whether `bytes` lie in the ring.
+    pub in_ring: bool,
+}
+
+impl Captured {
+    /// Copies the payload out of the ring, so that its place is free.
+    pub fn leave_ring(&mut self) {
+        leave_ring(&mut self.bytes, &mut self.in_ring);
+    }
+}
+
+fn leave_ring(bytes: &mut Bytes, in_ring: &mut bool) {
+    if std::mem::take(in_ring) {
+        *bytes = Bytes::copy_from_slice(bytes);
+    }
 }
 
 /// Counts of what could not be joined.
@@ -47,7 +65,15 @@ struct Pending {
     bytes: BytesMut,
     total: usize,
     /// Computed when the last piece has come.
-    whole: Option<(PayloadInfo, Bytes)>,
+    whole: Option<Whole>,
+}
+
+/// A payload that has come whole.
+#[derive(Debug, Clone)]
+struct Whole {
+    info: PayloadInfo,
+    bytes: Bytes,
+    in_ring: bool,
 }
 
 /// Joins events. Memory is bounded by what the devices have in flight, and by `limit` beyond that.
@@ -132,19 +158,25 @@ impl Assembler {
         self.pending.remove(&issue);
     }
 
+    /// Copies what waits here out of the ring.
+    pub fn leave_ring(&mut self) {
+        let whole = self.pending.values_mut().filter_map(|pending| pending.whole.as_mut());
+        whole.for_each(|whole| leave_ring(&mut whole.bytes, &mut whole.in_ring));
+    }
+
     /// Takes one ring slot. With `shed` payloads are dropped instead of kept: the records then carry addresses only.
-    pub fn event(&mut self, slot: &[u8], shed: bool) -> Assembled {
-        let kind = slot.first_chunk().map_or(0, |kind| u32::from_ne_bytes(*kind));
+    pub fn event(&mut self, slot: &Slot<'_>, shed: bool) -> Assembled {
+        let kind = slot.bytes.first_chunk().map_or(0, |kind| u32::from_ne_bytes(*kind));
         match kind {
             event_kind::PAYLOAD => self.payload(slot, 0, shed),
             // The self-test's is never dropped: nothing is taken off the queue before it has passed.
             event_kind::PAYLOAD_TEST => self.payload(slot, 0, false),
             event_kind::PAYLOAD_READ => self.payload(slot, AT_COMPLETION, false),
-            event_kind::COMPLETION => match event::<Completion>(slot) {
+            event_kind::COMPLETION => match event::<Completion>(slot.bytes) {
                 Some(completion) => return self.completion(&completion),
                 None => self.counters.malformed += 1,
             },
-            event_kind::WITHDRAWN => match event::<Withdrawn>(slot) {
+            event_kind::WITHDRAWN => match event::<Withdrawn>(slot.bytes) {
                 Some(withdrawn) => drop(self.pending.remove(&withdrawn.issue)),
                 None => self.counters.malformed += 1,
             },
@@ -153,20 +185,26 @@ impl Assembler {
         Assembled::Nothing
     }
 
-    fn payload(&mut self, slot: &[u8], mark: u64, shed: bool) {
-        let Some(head) = event::<PayloadHead>(slot) else { return self.counters.malformed += 1 };
-        let start = size_of::<PayloadHead>();
-        let Some(piece) = slot.get(start..start + head.len as usize) else { return self.counters.malformed += 1 };
-        let total = head.total as usize;
+    fn payload(&mut self, slot: &Slot<'_>, mark: u64, shed: bool) {
+        let Some(head) = event::<PayloadHead>(slot.bytes) else { return self.counters.malformed += 1 };
+        let (start, len) = (size_of::<PayloadHead>(), head.len as usize);
+        let Some(piece) = slot.bytes.get(start..start + len) else { return self.counters.malformed += 1 };
         if shed {
             self.counters.payload_shed += u64::from(head.offset == 0);
             return;
         }
+        let (issue, total) = (head.issue | mark, head.total as usize);
+        if len == total
+            && let Some(bytes) = slot.share(start, len)
+        {
+            self.pending.insert(issue, Pending::in_ring(bytes));
+            return;
+        }
         if head.offset == 0 {
             let pending = Pending { bytes: self.room(total), total, whole: None };
-            self.pending.insert(head.issue | mark, pending);
+            self.pending.insert(issue, pending);
         }
-        if let Some(pending) = self.pending.get_mut(&(head.issue | mark)) {
+        if let Some(pending) = self.pending.get_mut(&issue) {
             pending.take(head.offset as usize, piece);
         }
     }
@@ -200,50 +238,48 @@ impl Assembler {
             status: Status(completion.status as u8),
             origin: self.origin(completion),
         };
-        let (payload, bytes) = if op == Op::Write && completion.status != STATUS_UNKNOWN {
+        let payload = if op == Op::Write && completion.status != STATUS_UNKNOWN {
             self.payload_of(completion)
         } else {
             self.pending.remove(&command.issue);
-            (PayloadInfo::NONE, Bytes::new())
+            Whole::none()
         };
         Assembled::Record(Captured {
             record,
-            payload,
-            bytes,
+            payload: payload.info,
+            bytes: payload.bytes,
+            in_ring: payload.in_ring,
             epoch: command.epoch,
             settles: completion.ended == 1 && command.state & state::UNTRACKED == 0,
         })
     }
 
     fn take_whole(&mut self, issue: u64) -> Option<Bytes> {
-        self.pending.remove(&issue)?.whole.map(|(_, bytes)| bytes)
+        self.pending.remove(&issue)?.whole.map(|whole| whole.bytes)
     }
 
     /// The part of the issue's payload that this completion covers.
-    fn payload_of(&mut self, completion: &Completion) -> (PayloadInfo, Bytes) {
+    fn payload_of(&mut self, completion: &Completion) -> Whole {
         let command = &completion.command;
-        let ended = completion.ended == 1;
-        let found = if ended {
+        let found = if completion.ended == 1 {
             self.pending.remove(&command.issue).and_then(|pending| pending.whole)
         } else {
             self.pending.get(&command.issue).and_then(|pending| pending.whole.clone())
         };
         match found {
-            Some((info, bytes)) if bytes.len() as u64 == completion.len && command.payload_at == 0 => {
-                carried(info, bytes)
-            }
-            Some((_, bytes)) => part(&bytes, command.payload_at as usize, completion.len as usize),
+            Some(whole) if whole.bytes.len() as u64 == completion.len && command.payload_at == 0 => whole.carried(),
+            Some(whole) => whole.part(command.payload_at as usize, completion.len as usize),
             None => self.no_payload(command.state),
         }
     }
 
-    fn no_payload(&mut self, bits: u32) -> (PayloadInfo, Bytes) {
+    fn no_payload(&mut self, bits: u32) -> Whole {
         if bits & state::PAYLOAD_LOST != 0 {
             self.counters.payload_lost += 1;
         } else {
             self.counters.payload_missing += 1;
         }
-        (PayloadInfo::NONE, Bytes::new())
+        Whole::none()
     }
 
     fn origin(&self, completion: &Completion) -> Origin {
@@ -263,6 +299,11 @@ impl Assembler {
 }
 
 impl Pending {
+    /// A payload that came in one piece.
+    fn in_ring(bytes: Bytes) -> Self {
+        Self { total: bytes.len(), bytes: BytesMut::new(), whole: Some(Whole::of(bytes, true)) }
+    }
+
     /// Adds a piece; pieces of one issue come in order, as one CPU sent them.
     fn take(&mut self, offset: usize, piece: &[u8]) {
         if self.whole.is_some() || offset != self.bytes.len() || offset + piece.len() > self.total {
@@ -270,9 +311,32 @@ impl Pending {
         }
         self.bytes.extend_from_slice(piece);
         if self.bytes.len() == self.total {
-            let bytes = std::mem::take(&mut self.bytes).freeze();
-            self.whole = Some((describe(&bytes), bytes));
+            self.whole = Some(Whole::of(std::mem::take(&mut self.bytes).freeze(), false));
         }
+    }
+}
+
+impl Whole {
+    /// No payload.
+    const fn none() -> Self {
+        Self { info: PayloadInfo::NONE, bytes: Bytes::new(), in_ring: false }
+    }
+
+    fn of(bytes: Bytes, in_ring: bool) -> Self {
+        Self { info: describe(&bytes), bytes, in_ring }
+    }
+
+    /// Bytes `at..at + len`, if it reaches so far.
+    fn part(&self, at: usize, len: usize) -> Self {
+        if at.checked_add(len).is_none_or(|end| end > self.bytes.len()) {
+            return Self::none();
+        }
+        Self::of(self.bytes.slice(at..at + len), self.in_ring).carried()
+    }
+
+    /// A range of zeros is only said.
+    fn carried(self) -> Self {
+        if self.info.encoding == PayloadEncoding::Zero { Self { info: self.info, ..Self::none() } } else { self }
     }
 }
 
@@ -284,20 +348,6 @@ fn describe(bytes: &[u8]) -> PayloadInfo {
 /// Whether all bytes are zero; cheap when an early one is not.
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(64).all(|chunk| chunk.iter().fold(0, |or, byte| or | byte) == 0)
-}
-
-/// Bytes `at..at + len` of a payload, if it reaches so far.
-fn part(bytes: &Bytes, at: usize, len: usize) -> (PayloadInfo, Bytes) {
-    if at.checked_add(len).is_none_or(|end| end > bytes.len()) {
-        return (PayloadInfo::NONE, Bytes::new());
-    }
-    let cut = bytes.slice(at..at + len);
-    carried(describe(&cut), cut)
-}
-
-/// A range of zeros is only said.
-fn carried(info: PayloadInfo, bytes: Bytes) -> (PayloadInfo, Bytes) {
-    if info.encoding == PayloadEncoding::Zero { (info, Bytes::new()) } else { (info, bytes) }
 }
 
 #[cfg(test)]
@@ -319,6 +369,10 @@ mod tests {
 
     fn assembler() -> Assembler {
         Assembler::new(Ops::for_tests(), 1000)
+    }
+
+    fn give(assembler: &mut Assembler, slot: &[u8], shed: bool) -> Assembled {
+        assembler.event(&Slot::of(slot), shed)
     }
 
     fn completion(issue: u64, len: u64, payload_at: u32, ended: u32) -> Completion {
@@ -343,8 +397,8 @@ mod tests {
     fn pieces_are_joined_and_summed() {
         let mut assembler = assembler();
         let bytes: Vec<u8> = (0..6000u32).map(|i| i as u8 | 1).collect();
-        assembler.event(&payload(7, 0, 6000, &bytes[..4096]), false);
-        assembler.event(&payload(7, 4096, 6000, &bytes[4096..]), false);
+        give(&mut assembler, &payload(7, 0, 6000, &bytes[..4096]), false);
+        give(&mut assembler, &payload(7, 4096, 6000, &bytes[4096..]), false);
         let captured = record(assembler.completion(&completion(7, 6000, 0, 1)));
         assert_eq!(captured.bytes, bytes);
         assert_eq!(captured.payload, PayloadInfo::data(&bytes));
@@ -355,7 +409,7 @@ mod tests {
     fn a_completion_in_two_parts_cuts_the_payload() {
         let mut assembler = assembler();
         let bytes: Vec<u8> = (0..1024u32).map(|i| (i / 3) as u8 | 1).collect();
-        assembler.event(&payload(7, 0, 1024, &bytes), false);
+        give(&mut assembler, &payload(7, 0, 1024, &bytes), false);
         let first = record(assembler.completion(&completion(7, 512, 0, 0)));
         let second = record(assembler.completion(&completion(7, 512, 512, 1)));
         assert_eq!((first.bytes, first.settles), (Bytes::copy_from_slice(&bytes[..512]), false));
@@ -366,7 +420,7 @@ mod tests {
     #[test]
     fn zeros_are_only_said() {
         let mut assembler = assembler();
-        assembler.event(&payload(7, 0, 512, &[0; 512]), false);
+        give(&mut assembler, &payload(7, 0, 512, &[0; 512]), false);
         let captured = record(assembler.completion(&completion(7, 512, 0, 1)));
         assert_eq!((captured.payload, captured.bytes.len()), (PayloadInfo::ZERO, 0));
     }
@@ -374,7 +428,7 @@ mod tests {
     #[test]
     fn a_missing_piece_makes_an_address_and_a_number() {
         let mut assembler = assembler();
-        assembler.event(&payload(7, 0, 8192, &[1; 4096]), false);
+        give(&mut assembler, &payload(7, 0, 8192, &[1; 4096]), false);
         let captured = record(assembler.completion(&completion(7, 8192, 0, 1)));
         assert_eq!(captured.payload, PayloadInfo::NONE);
         assert_eq!(assembler.counters().payload_missing, 1);
@@ -383,31 +437,31 @@ mod tests {
     #[test]
     fn a_backlog_drops_payload_but_not_the_self_test() {
         let mut assembler = assembler();
-        assembler.event(&payload(7, 0, 512, &[1; 512]), true);
+        give(&mut assembler, &payload(7, 0, 512, &[1; 512]), true);
         assert_eq!((assembler.pending(), assembler.counters().payload_shed), (0, 1));
         let mut test = payload(8, 0, 512, &[1; 512]);
         test[..4].copy_from_slice(&event_kind::PAYLOAD_TEST.to_ne_bytes());
-        assembler.event(&test, true);
+        give(&mut assembler, &test, true);
         assert_eq!(assembler.pending(), 1);
     }
 
     #[test]
     fn a_withdrawn_issue_leaves_nothing() {
         let mut assembler = assembler();
-        assembler.event(&payload(7, 0, 512, &[1; 512]), false);
+        give(&mut assembler, &payload(7, 0, 512, &[1; 512]), false);
         let mut slot = event_kind::WITHDRAWN.to_ne_bytes().to_vec();
         slot.extend_from_slice(&[0; 4]);
         slot.extend_from_slice(&7u64.to_ne_bytes());
-        assembler.event(&slot, false);
+        give(&mut assembler, &slot, false);
         assert_eq!(assembler.pending(), 0);
     }
 
     #[test]
     fn nonsense_is_counted() {
         let mut assembler = assembler();
-        assembler.event(&[9; 40], false);
-        assembler.event(&[], false);
-        assembler.event(&payload(7, 0, 512, &[1; 512])[..60], false);
+        give(&mut assembler, &[9; 40], false);
+        give(&mut assembler, &[], false);
+        give(&mut assembler, &payload(7, 0, 512, &[1; 512])[..60], false);
         assert_eq!(assembler.counters().malformed, 3);
     }
 }

@@ -1,10 +1,15 @@
 //! From the ring to records in order: the capture thread.
 //!
 //! A plain thread that never waits for disk or network. It drains the ring, joins events ([`assembler`]), puts records
-//! into the order of completion, and hands batches over. When too many bytes wait to be written it keeps addresses and
-//! drops payloads, by number: the regions are read back later.
+//! into the order of completion, and hands batches over. Payload stays in the ring until whoever got it is done with it;
+//! when that takes long it is copied out of the ring, and when too many bytes wait to be written the thread keeps
+//! addresses and drops payloads, by number: the regions are read back later.
+//!
+//! While there is something to do it looks into the ring every [`PAUSE`], not at every event: each look costs the
+//! application a little of its processor.
 
 pub mod assembler;
+mod bell;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,23 +17,30 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use aya::maps::{MapData, RingBuf};
 use bytes::Bytes;
 use formats::Seq;
 use replication::sequencer::{Offer, Ordered, Sequencer};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tracing::warn;
 
 use self::assembler::{Assembled, Assembler, AssemblerCounters, Captured};
+use self::bell::Bell;
 use crate::probe::Probe;
+use crate::probe::ring::{Ring, Slot};
 
 /// Index of `wake` among the 32-bit words of `Order`.
 pub(crate) const ORDER_WAKE: usize = 17;
 /// Events taken before what they came to is handed over.
-const EVENTS_PER_BATCH: usize = 512;
-/// Looks into an empty ring, with growing pauses, before the thread asks to be woken.
-const IDLE_LOOKS: u32 = 40;
+const EVENTS_PER_BATCH: usize = 2048;
+/// Between two looks into the ring. The ring takes far more than a fast device writes meanwhile.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Looks into an empty ring before the thread asks to be woken.
+const IDLE_LOOKS: u32 = 20;
 /// Longest sleep without a wake-up: holes are declared and clocks go on even when nothing is written.
 const SLEEP: Duration = Duration::from_millis(50);
+/// The thread's priority: it does little, but when it comes late the ring overflows.
+const NICE: i32 = -10;
+/// Payload is copied out of the ring when more than this part of it, one in so many, is not free again.
+const CROWDED: u64 = 4;
 
 /// Records in order, and gaps where records are missing.
 pub type Batch = Vec<Ordered<Captured>>;
@@ -57,6 +69,8 @@ pub struct Shared {
     pub payload_bytes: AtomicU64,
     /// Completions that came after they had been declared missing.
     pub late: AtomicU64,
+    /// Completions that an earlier agent had taken and put into the journal, but not given back to the ring.
+    pub repeated: AtomicU64,
     /// Last `seq` handed over, in order.
     pub last_seq: AtomicU64,
     /// Counts of the assembler.
@@ -73,7 +87,7 @@ pub struct Capture {
     pub selftest: Receiver<SelfTestRead>,
     /// Counts and limits.
     pub shared: Arc<Shared>,
-    thread: Option<JoinHandle<RingBuf<MapData>>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// What the thread needs.
@@ -93,7 +107,7 @@ impl Capture {
     /// When the system gives no thread.
     pub fn start(
         probe: Arc<Probe>,
-        ring: RingBuf<MapData>,
+        ring: Ring,
         assembler: Assembler,
         config: &CaptureConfig,
     ) -> std::io::Result<Self> {
@@ -102,12 +116,15 @@ impl Capture {
         let shared = Arc::new(Shared::default());
         let worker = Worker {
             probe,
+            bell: Bell::on(&ring)?,
             ring,
             assembler,
             sequencer: Sequencer::new(config.first_seq, config.hole_timeout, SEQUENCER_WINDOW),
             batches: batches_tx,
             selftest: selftest_tx,
             shared: Arc::clone(&shared),
+            first_seq: config.first_seq,
+            waiting_bytes: 0,
             max_queued_bytes: config.max_queued_bytes,
             hole_timeout: config.hole_timeout,
             tail: None,
@@ -145,12 +162,16 @@ const SEQUENCER_WINDOW: usize = 65_536;
 
 struct Worker {
     probe: Arc<Probe>,
-    ring: RingBuf<MapData>,
+    bell: Bell,
+    ring: Ring,
     assembler: Assembler,
     sequencer: Sequencer<Captured>,
     batches: Sender<Batch>,
     selftest: Sender<SelfTestRead>,
     shared: Arc<Shared>,
+    first_seq: Seq,
+    /// Bytes of payload that the sequencer holds.
+    waiting_bytes: u64,
     max_queued_bytes: u64,
     hole_timeout: Duration,
     /// Completions up to this number were missing since then.
@@ -159,40 +180,43 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self) -> RingBuf<MapData> {
+    fn run(mut self) {
+        if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
+            warn!("the capture thread runs at ordinary priority, and may come late on a busy host: {error}");
+        }
         let mut idle = 0;
         loop {
             let taken = self.drain();
             self.hand_over();
+            self.make_room();
             if taken == 0 && self.shared.stop.load(Ordering::Acquire) {
-                return self.ring;
+                return;
             }
             idle = if taken > 0 { 0 } else { idle + 1 };
             if taken == 0 {
                 self.look_for_lost_tail();
                 self.forget();
             }
-            self.pause(idle);
+            if taken < EVENTS_PER_BATCH {
+                self.pause(idle);
+            }
         }
     }
 
     /// Takes events from the ring, a bounded number.
     fn drain(&mut self) -> usize {
-        let shed = self.shared.queued_bytes.load(Ordering::Relaxed) > self.max_queued_bytes;
+        let shed = self.shared.queued_bytes.load(Ordering::Relaxed) + self.waiting_bytes > self.max_queued_bytes;
         let now = self.start.elapsed();
+        let crowded = self.ring.held() > self.ring.size() / CROWDED;
         let mut taken = 0;
         while taken < EVENTS_PER_BATCH {
-            let Some(slot) = self.ring.next() else { break };
+            let Some(slot) = self.ring.read() else { break };
+            let slot = if crowded { Slot::of(slot.bytes) } else { slot };
             let assembled = self.assembler.event(&slot, shed);
-            drop(slot);
             taken += 1;
             match assembled {
                 Assembled::Nothing => {}
-                Assembled::Record(captured) => {
-                    if let Offer::Late(_) = self.sequencer.offer(now, captured.record.seq, captured) {
-                        self.shared.late.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
+                Assembled::Record(captured) => self.offer(now, captured),
                 Assembled::SelfTest { offset, at_issue, at_completion } => {
                     // Nobody listens after the test.
                     let _ = self.selftest.send(SelfTestRead { offset, at_issue, at_completion });
@@ -200,6 +224,15 @@ impl Worker {
             }
         }
         taken
+    }
+
+    fn offer(&mut self, now: Duration, captured: Captured) {
+        let (seq, bytes) = (captured.record.seq, captured.bytes.len() as u64);
+        match self.sequencer.offer(now, seq, captured) {
+            Offer::Taken => self.waiting_bytes += bytes,
+            Offer::Late(_) if seq < self.first_seq => drop(self.shared.repeated.fetch_add(1, Ordering::Relaxed)),
+            Offer::Late(_) => drop(self.shared.late.fetch_add(1, Ordering::Relaxed)),
+        }
     }
 
     fn hand_over(&mut self) {
@@ -216,12 +249,24 @@ impl Worker {
         let _ = self.batches.send(batch);
     }
 
-    fn account(&self, batch: &Batch) {
+    /// Gives the ring back what nobody needs any more. A command that hangs, or a hole in the numbers, must not keep the
+    /// ring from everything behind it.
+    fn make_room(&mut self) {
+        self.ring.release();
+        if self.ring.held() > self.ring.size() / CROWDED {
+            self.assembler.leave_ring();
+            self.sequencer.waiting_mut().for_each(Captured::leave_ring);
+            self.ring.release();
+        }
+    }
+
+    fn account(&mut self, batch: &Batch) {
         let records = batch.iter().filter_map(|ordered| match ordered {
             Ordered::Item(_, captured) => Some(captured),
             Ordered::Gap(_) => None,
         });
         let (count, bytes) = records.fold((0, 0), |(n, bytes), captured| (n + 1, bytes + captured.bytes.len() as u64));
+        self.waiting_bytes -= bytes;
         self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.shared.records.fetch_add(count, Ordering::Relaxed);
         self.shared.payload_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -264,19 +309,16 @@ impl Worker {
 
     /// Waits: first a little, then until the probe wakes it.
     fn pause(&self, idle: u32) {
-        match idle {
-            0 => {}
-            1..=IDLE_LOOKS => std::thread::sleep(Duration::from_micros(u64::from(idle.min(10)) * 50)),
-            _ => self.sleep_until_woken(),
+        if idle < IDLE_LOOKS {
+            std::thread::sleep(PAUSE);
+            return;
         }
-    }
-
-    fn sleep_until_woken(&self) {
-        self.probe.order.half_word(0, ORDER_WAKE).store(1, Ordering::Release);
-        let mut fds = [PollFd::new(&self.ring, PollFlags::IN)];
-        let timeout = Timespec { tv_sec: 0, tv_nsec: SLEEP.as_nanos() as _ };
-        // A signal or a time-out is as good as an event: the ring is looked at in any case.
-        let _ = poll(&mut fds, Some(&timeout));
-        self.probe.order.half_word(0, ORDER_WAKE).store(0, Ordering::Release);
+        let wake = self.probe.order.half_word(0, ORDER_WAKE);
+        wake.store(1, Ordering::SeqCst);
+        // What came before the probe could see the flag.
+        if !self.ring.has_more() {
+            self.bell.wait(SLEEP);
+        }
+        wake.store(0, Ordering::Release);
     }
 }

@@ -11,12 +11,13 @@
 pub mod layout;
 pub mod ops;
 mod pins;
+pub mod ring;
 pub mod shared;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
+use aya::maps::{Array, HashMap, Map};
 use aya::programs::RawTracePoint;
 use aya::programs::links::FdLink;
 use aya::{Ebpf, EbpfLoader};
@@ -24,6 +25,7 @@ use aya_log::EbpfLogger;
 use probe_types::{CpuCounters, EPOCH_SLOTS, InFlight, Layout, MAX_VOLUMES, Order, TABLE_BUCKETS, TABLE_WAYS, Volume};
 
 use self::pins::Pins;
+use self::ring::Ring;
 use self::shared::{Plain, SharedArray};
 
 /// The probe's object, built by this package's build script.
@@ -85,7 +87,7 @@ fn refused(error: impl std::error::Error + Send + Sync + 'static) -> ProbeError 
 pub struct Probe {
     pins: Pins,
     /// The ring; taken by the capture thread.
-    pub ring: Option<RingBuf<MapData>>,
+    pub ring: Option<Ring>,
     /// The shared order block, one element.
     pub order: SharedArray<Order>,
     /// Counters, one element per CPU.
@@ -138,10 +140,8 @@ impl Probe {
 
     fn open_pins(pins: Pins, spec: &ProbeSpec) -> Result<Self, ProbeError> {
         let words_per_slot = spec.layout.words_per_slot;
-        let ring = pins.map("RING")?;
-        let ring = RingBuf::try_from(Map::RingBuf(ring)).map_err(refused)?;
         Ok(Self {
-            ring: Some(ring),
+            ring: Some(pins.ring("RING")?),
             order: pins.shared("ORDER", 1)?,
             counters: pins.shared("COUNTERS", cpus())?,
             dirty: pins.shared("DIRTY", (words_per_slot * EPOCH_SLOTS) as usize)?,

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapData;
 
 use super::ProbeError;
+use super::ring::Ring;
 use super::shared::{SharedArray, Words};
 
 /// The pins of one group.
@@ -58,7 +60,15 @@ impl Pins {
         if info.max_entries() as usize != len || info.value_size() as usize != size_of::<T>() {
             return Err(ProbeError::Other(self.dir.clone()));
         }
-        Ok(SharedArray::map(std::os::fd::AsFd::as_fd(map.fd()), len)?)
+        Ok(SharedArray::map(map.fd().as_fd(), len)?)
+    }
+
+    /// Maps the ring. Its size is the pinned one's, whatever was asked for.
+    pub(super) fn ring(&self, name: &str) -> Result<Ring, ProbeError> {
+        let map = self.map(name)?;
+        let info = map.info().map_err(|error| self.error("reading", name, error))?;
+        let fd = map.fd().as_fd().try_clone_to_owned().map_err(|error| self.error("opening", name, error))?;
+        Ok(Ring::map(fd, info.max_entries())?)
     }
 
     /// The kernel's id of a pinned program.
