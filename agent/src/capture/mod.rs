@@ -39,6 +39,8 @@ const IDLE_LOOKS: u32 = 20;
 const SLEEP: Duration = Duration::from_millis(50);
 /// The thread's priority: it does little, but when it comes late the ring overflows.
 const NICE: i32 = -10;
+/// Part of the ring that is read, at most, before what is free of it is given back: one in so many.
+const PART: u64 = 16;
 /// Payload is copied out of the ring when more than this part of it, one in so many, is not free again.
 const CROWDED: u64 = 4;
 
@@ -186,7 +188,7 @@ impl Worker {
         }
         let mut idle = 0;
         loop {
-            let taken = self.drain();
+            let (taken, emptied) = self.drain();
             self.hand_over();
             self.make_room();
             if taken == 0 && self.shared.stop.load(Ordering::Acquire) {
@@ -197,20 +199,21 @@ impl Worker {
                 self.look_for_lost_tail();
                 self.forget();
             }
-            if taken < EVENTS_PER_BATCH {
+            if emptied {
                 self.pause(idle);
             }
         }
     }
 
-    /// Takes events from the ring, a bounded number.
-    fn drain(&mut self) -> usize {
+    /// Takes a bounded part of what is in the ring; answers the number of events, and whether it was all.
+    fn drain(&mut self) -> (usize, bool) {
         let shed = self.shared.queued_bytes.load(Ordering::Relaxed) + self.waiting_bytes > self.max_queued_bytes;
         let now = self.start.elapsed();
         let crowded = self.ring.held() > self.ring.size() / CROWDED;
+        let enough = self.ring.position() + self.ring.size() / PART;
         let mut taken = 0;
-        while taken < EVENTS_PER_BATCH {
-            let Some(slot) = self.ring.read() else { break };
+        while taken < EVENTS_PER_BATCH && self.ring.position() < enough {
+            let Some(slot) = self.ring.read() else { return (taken, true) };
             let slot = if crowded { Slot::of(slot.bytes) } else { slot };
             let assembled = self.assembler.event(&slot, shed);
             taken += 1;
@@ -223,7 +226,7 @@ impl Worker {
                 }
             }
         }
-        taken
+        (taken, false)
     }
 
     fn offer(&mut self, now: Duration, captured: Captured) {
