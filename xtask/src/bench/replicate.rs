@@ -11,8 +11,8 @@ use crate::{interrupt, process};
 
 const JOURNAL: &str = "512M";
 const DRAIN: Duration = Duration::from_secs(180);
-/// Rates that are tried after the one without a limit, as parts of what that one reached.
-const PARTS: [f64; 4] = [0.9, 0.75, 0.6, 0.4];
+/// Runs that look for the highest rate at which nothing overflows.
+const SEARCH: usize = 6;
 
 /// One run.
 struct Sample {
@@ -30,11 +30,12 @@ pub(crate) fn run(mebibytes: u64) -> Result<()> {
     let unlimited = replicate(&mut rig, mebibytes, None)?;
     let reached = unlimited.megabytes_per_second;
     let mut samples = vec![unlimited];
-    for part in PARTS {
-        if samples.last().is_some_and(|sample| sample.losses == Some((0, 0))) {
-            break;
-        }
-        samples.push(replicate(&mut rig, mebibytes, Some((reached * part).max(1.0) as u64))?);
+    let mut rates = Rates::from(reached);
+    for _ in 0..SEARCH {
+        let rate = rates.next();
+        let sample = replicate(&mut rig, mebibytes, Some(rate.max(1.0) as u64))?;
+        rates.tried(rate, sample.losses == Some((0, 0)));
+        samples.push(sample);
     }
     let (agent, standby) = rig.peak_memory()?;
     if let Some(difference) = rig.drain_and_compare()? {
@@ -46,6 +47,38 @@ pub(crate) fn run(mebibytes: u64) -> Result<()> {
     println!("\n{}", table(&samples));
     println!("peak memory: agent {} MiB, standby {} MiB", agent >> 20, standby >> 20);
     Ok(())
+}
+
+/// The search for the highest rate without an overflow: up or down by steps until it is bracketed, then by halves.
+struct Rates {
+    start: f64,
+    /// Highest that held.
+    held: Option<f64>,
+    /// Lowest that did not.
+    overflowed: Option<f64>,
+}
+
+impl Rates {
+    const fn from(start: f64) -> Self {
+        Self { start, held: None, overflowed: None }
+    }
+
+    fn next(&self) -> f64 {
+        match (self.held, self.overflowed) {
+            (None, None) => self.start,
+            (Some(held), None) => held * 1.4,
+            (None, Some(overflowed)) => overflowed * 0.7,
+            (Some(held), Some(overflowed)) => f64::midpoint(held, overflowed),
+        }
+    }
+
+    fn tried(&mut self, rate: f64, held: bool) {
+        if held {
+            self.held = Some(self.held.map_or(rate, |best| best.max(rate)));
+        } else {
+            self.overflowed = Some(self.overflowed.map_or(rate, |least| least.min(rate)));
+        }
+    }
 }
 
 /// Writes the whole disk once and waits until all of it is applied.
@@ -117,4 +150,21 @@ fn table(samples: &[Sample]) -> Table {
         table.add_row([sample.name.clone(), format!("{:.0}", sample.megabytes_per_second), lost, read_back]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_search_closes_in_on_the_limit() {
+        for limit in [90.0, 300.0, 900.0] {
+            let mut rates = Rates::from(300.0);
+            for _ in 0..20 {
+                let rate = rates.next();
+                rates.tried(rate, rate <= limit);
+            }
+            assert!((rates.held.unwrap() - limit).abs() < 1.0, "{limit}: {:?}", rates.held);
+        }
+    }
 }
