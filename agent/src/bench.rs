@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::btf::Btf;
 use crate::capture::assembler::{Assembler, Captured};
+use crate::capture::queue::Taken;
 use crate::capture::{Batch, Capture, CaptureConfig};
 use crate::config::{AgentConfig, NamedDevice, pin_dir};
 use crate::error::AgentError;
@@ -127,7 +128,7 @@ fn bench_config(device: &Path, ring_bytes: u32) -> AgentConfig {
 fn drain(capture: &Capture, sink: &mut Sink, stop: &AtomicBool) -> Result<Report, AgentError> {
     let mut report = Report::default();
     while !stop.load(Ordering::Acquire) {
-        let Ok(batch) = capture.batches.recv_timeout(Duration::from_millis(50)) else { continue };
+        let Taken::Batch(batch) = capture.batches.take(Duration::from_millis(50)) else { continue };
         let bytes: u64 = batch.iter().map(|ordered| payload(ordered).len() as u64).sum();
         report.records += batch.len() as u64;
         report.bytes += bytes;

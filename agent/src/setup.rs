@@ -402,7 +402,7 @@ fn core(
     let mut readers = Volumes::default();
     let mut volumes = Vec::new();
     for (name, device) in observed.names.iter().zip(&observed.devices) {
-        let opened = VolumeReader::open(&device.path);
+        let opened = VolumeReader::new(&device.path);
         readers.0.push(opened.map_err(|source| AgentError::State {
             what: "opening for reading",
             path: device.path.clone(),
@@ -460,7 +460,7 @@ fn nudge(dir: &Path) {
 fn read_disks() -> impl Iterator<Item = ()> {
     let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
     disks.filter(|disk| disk.path().join("mq").is_dir()).map(|disk| {
-        if let Ok(reader) = VolumeReader::open(&Path::new("/dev").join(disk.file_name())) {
+        if let Ok(reader) = VolumeReader::new(&Path::new("/dev").join(disk.file_name())) {
             let _ = reader.read(formats::ByteRange::new(0, 4096));
         }
     })

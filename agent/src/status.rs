@@ -56,6 +56,7 @@ pub struct AgentStatus {
     pub failed_commands: u64,
     pub opaque_commands: u64,
     pub overlaps: u64,
+    pub generations: u64,
     pub epochs_cleared: u64,
     pub takeovers: u64,
 }
@@ -150,6 +151,7 @@ pub(crate) fn gather(core: &Core, capture: &Shared, to: &str, picked_up: bool) -
         failed_commands: get(&log.failed),
         opaque_commands: get(&log.opaque),
         overlaps: get(&log.overlaps),
+        generations: get(&log.generations),
         epochs_cleared: get(&log.epochs_cleared),
         takeovers: get(&log.takeovers),
     }

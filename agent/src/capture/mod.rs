@@ -10,6 +10,7 @@
 
 pub mod assembler;
 mod bell;
+pub mod queue;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -24,6 +25,7 @@ use tracing::warn;
 
 use self::assembler::{Assembled, Assembler, AssemblerCounters, Captured};
 use self::bell::Bell;
+use self::queue::Queue;
 use crate::probe::Probe;
 use crate::probe::ring::{Ring, Slot};
 
@@ -84,7 +86,7 @@ pub struct Shared {
 /// The running thread.
 pub struct Capture {
     /// Records in order.
-    pub batches: Receiver<Batch>,
+    pub batches: Arc<Queue>,
     /// Reads of the self-test.
     pub selftest: Receiver<SelfTestRead>,
     /// Counts and limits.
@@ -107,13 +109,8 @@ impl Capture {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(
-        probe: Arc<Probe>,
-        ring: Ring,
-        assembler: Assembler,
-        config: &CaptureConfig,
-    ) -> std::io::Result<Self> {
-        let (batches_tx, batches) = channel();
+    pub fn start(probe: Arc<Probe>, ring: Ring, assembler: Assembler, config: &CaptureConfig) -> std::io::Result<Self> {
+        let batches = Arc::new(Queue::default());
         let (selftest_tx, selftest) = channel();
         let shared = Arc::new(Shared::default());
         let worker = Worker {
@@ -122,7 +119,7 @@ impl Capture {
             ring,
             assembler,
             sequencer: Sequencer::new(config.first_seq, config.hole_timeout, SEQUENCER_WINDOW),
-            batches: batches_tx,
+            batches: Arc::clone(&batches),
             selftest: selftest_tx,
             shared: Arc::clone(&shared),
             first_seq: config.first_seq,
@@ -162,13 +159,20 @@ impl Drop for Capture {
 /// Completions that may wait for an earlier one.
 const SEQUENCER_WINDOW: usize = 65_536;
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // However the thread ends: nobody waits for more.
+        self.batches.close();
+    }
+}
+
 struct Worker {
     probe: Arc<Probe>,
     bell: Bell,
     ring: Ring,
     assembler: Assembler,
     sequencer: Sequencer<Captured>,
-    batches: Sender<Batch>,
+    batches: Arc<Queue>,
     selftest: Sender<SelfTestRead>,
     shared: Arc<Shared>,
     first_seq: Seq,
@@ -248,17 +252,17 @@ impl Worker {
             return;
         }
         self.account(&batch);
-        // The receiver is gone only when the agent ends.
-        let _ = self.batches.send(batch);
+        self.batches.put(batch);
     }
 
-    /// Gives the ring back what nobody needs any more. A command that hangs, or a hole in the numbers, must not keep the
-    /// ring from everything behind it.
+    /// Gives the ring back what nobody needs any more. A command that hangs, a hole in the numbers, or a slow journal must
+    /// not keep the ring from everything behind it.
     fn make_room(&mut self) {
         self.ring.release();
         if self.ring.held() > self.ring.size() / CROWDED {
             self.assembler.leave_ring();
             self.sequencer.waiting_mut().for_each(Captured::leave_ring);
+            self.batches.leave_ring();
             self.ring.release();
         }
     }

@@ -92,6 +92,8 @@ pub struct LogCounters {
     pub opaque: AtomicU64,
     /// Commands that overlapped another one while both were in flight.
     pub overlaps: AtomicU64,
+    /// Generations: runs of commands that were in flight together, and may be applied in any order.
+    pub generations: AtomicU64,
     /// Commands that failed on the device.
     pub failed: AtomicU64,
     /// Epochs of the kernel's dirty map that were cleared.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use formats::entry::PayloadInfo;
@@ -11,12 +11,13 @@ use formats::{ByteRange, VolumeIndex};
 /// Alignment that O_DIRECT may ask for, in bytes: the largest logical block size in use.
 const ALIGN: usize = 4096;
 
-/// One volume, open for reading only.
+/// One volume, for reading only. It is open while it is read and not longer: an open device cannot be stopped or removed
+/// by its administrator, and a program that closes it last would no longer have its cached writes flushed.
 #[derive(Debug)]
 pub struct VolumeReader {
     path: PathBuf,
-    file: File,
-    direct: bool,
+    /// The device that was found there.
+    number: u64,
 }
 
 /// A read of the observed device failed.
@@ -33,19 +34,13 @@ pub struct RegionError {
 }
 
 impl VolumeReader {
-    /// Opens `path`, past the page cache where that is possible.
+    /// The reader of what is at `path` now.
     ///
     /// # Errors
-    /// The system's.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let direct = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path);
-        let (file, direct) = match direct {
-            Ok(file) => (file, true),
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => (File::open(path)?, false),
-            Err(error) => return Err(error),
-        };
-        Ok(Self { path: path.to_owned(), file, direct })
+    /// The system's, when it cannot be opened.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        let number = open(path)?.metadata()?.rdev();
+        Ok(Self { path: path.to_owned(), number })
     }
 
     /// The bytes of `range`.
@@ -54,15 +49,26 @@ impl VolumeReader {
     /// Names the device and the range.
     pub fn read(&self, range: ByteRange) -> Result<AlignedBytes, RegionError> {
         let mut bytes = AlignedBytes::new(range.len as usize);
-        let result = self.file.read_exact_at(bytes.as_mut(), range.offset);
+        let result = self.open().and_then(|file| file.read_exact_at(bytes.as_mut(), range.offset));
         result.map_err(|source| RegionError { path: self.path.clone(), range, source })?;
         Ok(bytes)
     }
 
-    /// Whether it reads past the page cache.
-    #[must_use]
-    pub const fn is_direct(&self) -> bool {
-        self.direct
+    fn open(&self) -> io::Result<File> {
+        let file = open(&self.path)?;
+        if file.metadata()?.rdev() != self.number {
+            return Err(io::Error::other("another device has this name now; attach again"));
+        }
+        Ok(file)
+    }
+}
+
+/// Opens past the page cache where that is possible.
+fn open(path: &Path) -> io::Result<File> {
+    let direct = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path);
+    match direct {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => File::open(path),
+        opened => opened,
     }
 }
 
@@ -132,7 +138,7 @@ mod tests {
         let mut content = vec![0u8; 16384];
         content[8192..12288].fill(7);
         std::fs::write(&path, &content).expect("image");
-        let volumes = Volumes(vec![VolumeReader::open(&path).expect("open")]);
+        let volumes = Volumes(vec![VolumeReader::new(&path).expect("open")]);
         let data = volumes.read(VolumeIndex(0), ByteRange::new(8192, 4096)).expect("read");
         assert_eq!((data.as_slice(), data.payload().encoding), (&content[8192..12288], PayloadEncoding::Data));
         let zero = volumes.read(VolumeIndex(0), ByteRange::new(0, 8192)).expect("read");

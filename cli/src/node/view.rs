@@ -66,7 +66,7 @@ fn counts(status: &Value, pointer: &str) -> Vec<(String, u64)> {
 const LOST: [&str; 7] =
     ["completions", "payloads", "payloads_missing", "payloads_shed", "table_full", "unreadable", "malformed"];
 /// Not carried on purpose, or counted by another reason already.
-const NO_LOSS: [&str; 3] = ["filtered", "gaps", "gap_completions"];
+const NO_LOSS: [&str; 4] = ["filtered", "gaps", "gap_completions", "repeated"];
 
 fn losses(status: &Value, lost: bool) -> Vec<(String, u64)> {
     let wanted = |name: &str| LOST.contains(&name) == lost && !NO_LOSS.contains(&name);

@@ -4,16 +4,8 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 /// Losses that count as lost; the other reasons name what the kernel never showed or what arrived late.
-const LOST: [&str; 8] = [
-    "completions",
-    "payloads",
-    "payloads_missing",
-    "payloads_shed",
-    "table_full",
-    "untracked",
-    "unreadable",
-    "malformed",
-];
+const LOST: [&str; 7] =
+    ["completions", "payloads", "payloads_missing", "payloads_shed", "table_full", "unreadable", "malformed"];
 
 /// Counters of the running agent. What it counts itself starts anew with it; losses in the kernel are the probe's.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
