@@ -14,6 +14,7 @@ pub mod dirty;
 pub mod entry;
 pub mod ids;
 pub mod op;
+pub mod scsi;
 pub mod segment;
 pub mod state;
 pub mod wire;

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::asc_table::{CODES, RANGES};
 
-/// An additional sense code with its qualifier (ASC and ASCQ, SPC-6 4.4.3 and annex F).
+/// An additional sense code with its qualifier (ASC and ASCQ; SPC-5, "Sense key and additional sense code definitions").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Default)]
 pub struct Asc {
     /// ADDITIONAL SENSE CODE.

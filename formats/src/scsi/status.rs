@@ -184,13 +184,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// Done, nothing left.
-    pub const GOOD: Self = Self {
-        status: ScsiStatus::Good,
-        host: HostStatus::Ok,
-        driver: DriverStatus::Ok,
-        sense: None,
-        residual: 0,
-    };
+    pub const GOOD: Self =
+        Self { status: ScsiStatus::Good, host: HostStatus::Ok, driver: DriverStatus::Ok, sense: None, residual: 0 };
 
     /// CHECK CONDITION with this sense.
     #[must_use]
@@ -237,10 +232,9 @@ impl Outcome {
         Ok(Self { sense, ..self })
     }
 
-    /// Whether the device did all of it and had nothing to say of this command: GOOD, no transport error, and no
-    /// sense but of what needs no action (NO SENSE, or an error of an earlier command, see [`Self::deferred`]).
-    ///
-    /// CONDITION MET is good, as SAM-6 says. RECOVERED ERROR is not counted as good here, see [`Self::is_done`].
+    /// Whether the device ended it with GOOD or CONDITION MET and no layer above failed it. How much was transferred is
+    /// another question, see [`Self::transferred`]; CHECK CONDITION with RECOVERED ERROR is another, see
+    /// [`Self::is_done`].
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.reached_status(&[ScsiStatus::Good, ScsiStatus::ConditionMet])
@@ -265,7 +259,7 @@ impl Outcome {
     }
 
     /// Sense about an earlier command: the command it came with was not begun when its status is CHECK CONDITION
-    /// (SPC-6 4.4.7).
+    /// (SPC-5, "Deferred errors").
     #[must_use]
     pub fn deferred(&self) -> Option<&Sense> {
         self.sense.as_ref().filter(|sense| sense.deferred)
