@@ -21,7 +21,9 @@ fn direct_writes_of_all_sizes_arrive() {
     let rig = Rig::start("sizes", &[&device.path], |_| {});
     fio(
         &device.path,
-        "--rw=randwrite --bsrange=512-1m --serialize_overlap=1 --iodepth=16 --ioengine=libaio --size=64m --io_size=64m",
+        // At a rate that a busy machine follows, too: what is asked here is not how much the ring holds.
+        "--rw=randwrite --bsrange=512-1m --serialize_overlap=1 --iodepth=16 --ioengine=libaio --size=64m --io_size=64m \
+         --rate=80m",
     );
     fio(&device.path, "--rw=randtrimwrite --bs=64k --iodepth=4 --ioengine=libaio --size=32m --io_size=16m");
     sh(&format!("dd if=/dev/zero of={} bs=1M count=8 oflag=direct conv=notrunc status=none", device.path.display()));
@@ -80,6 +82,23 @@ fn a_resized_device_is_told_and_its_old_range_replicated() {
     resize(64);
     rig.wait("the old size", |status| status.device_problem.is_none());
     rig.assert_identical();
+}
+
+#[test]
+#[ignore = "needs root, eBPF and zram"]
+fn a_device_that_is_removed_is_told_and_nothing_hangs() {
+    let device = ZramDevice::new(64);
+    let mut rig = Rig::start("removed", &[&device.path], |_| {});
+    fio(&device.path, "--rw=randwrite --bs=4k --iodepth=4 --ioengine=libaio --size=64m --io_size=4m");
+    rig.assert_identical();
+    // Nobody holds it open, the agent neither: its administrator can take it away.
+    device.remove().expect("nobody has it open");
+    let status = rig.wait("the loss of the device", |status| status.state == "Failed");
+    let problem = status.device_problem.clone().unwrap_or_default();
+    assert!(problem.contains("was removed") && problem.contains("attach again"), "{problem}");
+    rig.stop_agent();
+    let again = Agent::start(rig.config.clone()).map(drop);
+    assert!(matches!(again, Err(AgentError::Device(_))), "{again:?}");
 }
 
 #[test]

@@ -59,9 +59,16 @@ impl ZramDevice {
     }
 }
 
+impl ZramDevice {
+    /// Takes it out of the kernel; fails while anybody has it open.
+    pub(crate) fn remove(&self) -> std::io::Result<()> {
+        fs::write("/sys/class/zram-control/hot_remove", &self.number)
+    }
+}
+
 impl Drop for ZramDevice {
     fn drop(&mut self) {
-        let _ = fs::write("/sys/class/zram-control/hot_remove", &self.number);
+        let _ = self.remove();
     }
 }
 
@@ -184,8 +191,7 @@ impl Rig {
 
     /// Drains, and compares every byte of every volume.
     ///
-    /// What lies in the page cache of a device has not been written to it yet, so that goes first. (Closing a device
-    /// writes its cache back only when nobody else has it open, and the agent has.)
+    /// What lies in the page cache of a device has not been written to it yet, so that goes first.
     pub(crate) fn assert_identical(&self) {
         sh("sync");
         self.drain();

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_co
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_log_ebpf::info;
 use probe_types::{
-    COMM_LEN, Completion, CpuCounters, EPOCH_SLOTS, InFlight, MAX_COPIED, Order, STATUS_UNKNOWN, Withdrawn, event_kind,
+    COMM_LEN, Completion, CpuCounters, EPOCH_SLOTS, InFlight, MAX_COPIED, MAX_VOLUMES, Order, STATUS_UNKNOWN, Withdrawn, event_kind,
     state,
 };
 
@@ -71,7 +71,9 @@ pub fn begin<S: Scratch>(issued: &Issued) -> Option<()> {
         }
         if straddles {
             // A neighbour may be observed too; only the union of the dirty maps can tell.
-            dirty::mark_whole(place.volume + 1, epoch);
+            if place.volume + 1 < MAX_VOLUMES {
+                dirty::mark_whole(place.volume + 1, epoch);
+            }
             count(slot_of(&raw mut (*counters).lost, epoch));
         }
         let depth = add(&raw mut (*order).in_flight, 1) + 1;
