@@ -75,7 +75,7 @@ pub enum AgentError {
         device: PathBuf,
     },
     /// A file of the state directory.
-    #[error("{what} {path}: {source}")]
+    #[error("{what} {path}: {source}; `--dir` names another directory for journal and maps")]
     State {
         /// What was tried.
         what: &'static str,

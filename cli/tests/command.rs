@@ -92,11 +92,12 @@ fn wait_for(what: impl Fn() -> bool) {
 #[test]
 fn wrong_usage_is_2_and_names_what_is_wrong() {
     let place = Place::new();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["attach", "/dev/none"], "--to"),
         (&["attach", "/dev/none", "--to", "127.0.0.1:1"], "no such device: /dev/none"),
         (&["attach", "--to", "h:1", "--ring-size", "lots", "x"], "no size"),
         (&["standby", "--listen", "127.0.0.1:0", "--volume", "x"], "NAME=DEV"),
+        (&["standby", "--listen", "127.0.0.1:22x", "--volume", "x=y"], "HOST:PORT"),
         (&["verify", "only-one"], "required"),
         (&["drain", "--group", "../x"], "no name"),
     ];
@@ -177,6 +178,7 @@ fn a_target_with_content_is_not_overwritten_unasked() {
     let volume = format!("data={}", place.file("image", &content));
     let (code, text) = said(&place.standby("g", &volume).output().unwrap());
     assert!(code == 6 && text.contains("ext2/3/4") && text.contains("--overwrite"), "{code} {text}");
+    assert!(!Path::new(&place.path("run/standby-g.sock")).exists(), "a start that failed leaves nothing");
     let running = Running::start(place.standby("g", &volume).arg("--overwrite"));
     wait_for(|| place.run(&["status"]).0 == 0);
     assert_eq!(running.terminate(), Some(0));

@@ -10,7 +10,7 @@ use thiserror::Error;
 #[derive(Error, Debug)]
 pub enum LinkError {
     /// The address does not parse or its name does not resolve.
-    #[error("cannot resolve {address:?}: {source}; give HOST:PORT, for example 127.0.0.1:7370")]
+    #[error("cannot resolve {address:?}: {source}; give HOST:PORT, for example 127.0.0.1:7788")]
     Resolve {
         /// As it was given.
         address: String,

@@ -83,6 +83,13 @@ impl Claim {
     }
 }
 
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // While the lock is still held: the next one's socket stays.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 fn bind(path: &Path) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -12,11 +12,19 @@ use agent::preflight::{Device, Host};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::exit::{Done, Exit, OrExit};
+use crate::exit::{Done, Exit, Failure, OrExit};
 
 /// What a library reports, as JSON.
 fn json(report: &impl Serialize) -> Done<Value> {
     Ok(serde_json::to_value(report)?)
+}
+
+/// Whether `address` has the form of an address with a port; a name need not resolve.
+fn check_host_port(flag: &str, address: &str) -> Done {
+    if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+        return Err(Failure::text(Exit::Usage, format!("{flag} {address} is not HOST:PORT, such as 10.0.0.2:7788")));
+    }
+    Ok(())
 }
 
 /// Refuses a path that lies on one of the observed devices.

@@ -87,9 +87,7 @@ fn usage(text: &str) -> Failure {
 
 /// A name that cannot be resolved now may be later: the link goes on trying, and `status` says so.
 fn check_address(to: &str, insecure: bool) -> Done {
-    if to.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
-        return Err(usage(&format!("--to {to} is not HOST:PORT, such as 10.0.0.2:7788")));
-    }
+    super::check_host_port("--to", to)?;
     let addresses: Vec<_> = to.to_socket_addrs().into_iter().flatten().collect();
     if insecure || addresses.iter().all(|address| address.ip().is_loopback()) {
         return Ok(());
@@ -105,7 +103,7 @@ fn check_sizes(args: &Attach) -> Done {
         return Err(usage(&format!("--journal-size {journal} is below {}", Size(MIN_JOURNAL_BYTES))));
     }
     power_of_two("--ring-size", args.ring_size, 64 << 10, 1 << 30)?;
-    power_of_two("--region-size", args.region_size, 512, 16 << 20)
+    power_of_two("--region-size", args.region_size, 4096, 16 << 20)
 }
 
 fn power_of_two(flag: &str, size: Option<Size>, min: u64, max: u64) -> Done {

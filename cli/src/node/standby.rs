@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use link::LinkError;
 use replayer::standby::{StandbyConfig, StandbyError, StandbyHandle, StandbyService};
 use serde_json::{Value, json};
 
@@ -24,6 +25,7 @@ fn failed(error: StandbyError) -> Failure {
         StandbyError::Target { .. } | StandbyError::TargetChanged { .. } | StandbyError::VolumeMissing { .. } => {
             Exit::Refused
         }
+        StandbyError::Link(LinkError::InsecureAddress { .. }) => Exit::Refused,
         StandbyError::Link(_) => Exit::Unreachable,
         _ => Exit::Failure,
     };
@@ -35,6 +37,7 @@ pub(crate) fn plan(args: &StandbyArgs) -> Done<(StandbyConfig, GroupName)> {
     let usage = |text: &str| Failure::text(Exit::Usage, text);
     let listen =
         args.listen.as_deref().ok_or_else(|| usage("name an address with --listen, such as 127.0.0.1:7788"))?;
+    super::check_host_port("--listen", listen)?;
     if args.volumes.is_empty() {
         return Err(usage("name what is written with --volume NAME=DEV"));
     }

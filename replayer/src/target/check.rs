@@ -44,11 +44,18 @@ pub enum Admitted {
     Image,
 }
 
+fn remedy_for_missing(path: &Path) -> String {
+    match path.starts_with("/dev") {
+        true => "`lsblk` lists the devices of this machine".to_owned(),
+        false => format!("for an image file create it first with `truncate -s SIZE {}`", path.display()),
+    }
+}
+
 /// Why a path is not accepted as a target.
 #[derive(Error, Debug)]
 pub enum CheckError {
     /// Nothing there.
-    #[error("{} does not exist; for an image file create it first with `truncate -s SIZE {}`", path.display(), path.display())]
+    #[error("{} does not exist; {}", path.display(), remedy_for_missing(path))]
     Missing {
         /// Which path.
         path: PathBuf,
