@@ -309,7 +309,7 @@ impl Found {
         let damaged = picked_up && recovery.damaged.is_some();
         if let Some(damage) = &recovery.damaged {
             warn!(
-                "the journal is damaged ({damage:?}): its entries are dropped, all regions will be compared or copied"
+                "the journal is damaged: {damage}; its entries are dropped, and all regions are read back and sent again"
             );
         }
         if !picked_up || recovery.damaged.is_some() {
@@ -355,6 +355,9 @@ fn engine(
         map.mark_all();
     }
     let completed = kernel_seq(probe);
+    // What the journal lost, and all that completed meanwhile, is in the map: a secondary is led past it by a cut.
+    let lost = Covered { from: Position(0), through: Position(found.extent.next.0 - 1), last_seq: found.last_seq };
+    let covered = if found.damaged { Some(lost) } else { covered };
     let (journal, acknowledged) = (found.extent, found.acknowledged);
     let restored = Restored { journal, acknowledged, dirty: Some(map), covered, completed };
     let mut engine = Primary::new(settings, restored)?;

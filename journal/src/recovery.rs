@@ -4,6 +4,7 @@
 //! ends at the first item that is missing. Then everything behind that end is searched for items and headers that claim
 //! to have been written when more was already durable: such a claim makes the end a damage, not a power cut.
 
+use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
 
@@ -43,6 +44,22 @@ pub struct Damage {
     pub lost: RangeInclusive<u64>,
     /// Where the first of them should be, and what is there instead.
     pub tail: TailEnd,
+}
+
+impl fmt::Display for TailEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("no segment is in use"),
+            Self::SegmentEnd => f.write_str("the last segment is full"),
+            Self::NoItem { file, offset, why } => write!(f, "{file} at byte {offset}: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "durable items {} to {} are gone ({})", self.lost.start(), self.lost.end(), self.tail)
+    }
 }
 
 /// What opening a journal found.

@@ -14,6 +14,7 @@
 //! | [`standby`] | what to accept, when to apply it, what to acknowledge and what to save |
 //! | [`scheduler`] | which entry may be applied now |
 //! | [`consistency`] | whether a standby's content is one that the primary could have had |
+//! | [`errors`] | what to do when a command fails, on either side, so that both end alike |
 //!
 //! What it guarantees, as long as drivers keep the contracts in each type's documentation:
 //!
@@ -31,6 +32,7 @@ extern crate alloc;
 pub mod consistency;
 pub mod dirty;
 pub mod epochs;
+pub mod errors;
 mod follow;
 pub mod overlap;
 pub mod primary;

@@ -85,6 +85,34 @@ fn a_resized_device_is_told_and_its_old_range_replicated() {
 }
 
 #[test]
+#[ignore = "needs root, eBPF and loop devices"]
+fn a_damaged_journal_is_replaced_by_the_dirty_map() {
+    let dir = scratch();
+    let device = LoopDevice::new(dir.path(), "disk", 64);
+    let mut rig = Rig::start("damaged", &[&device.path], |_| {});
+    let write = |mib: u64, seek: u64| {
+        let path = device.path.display();
+        sh(&format!(
+            "dd if=/dev/urandom of={path} bs=1M count={mib} seek={seek} oflag=direct conv=notrunc status=none"
+        ));
+    };
+    write(8, 0);
+    rig.assert_identical();
+    rig.stop_agent();
+    // Nobody reads the ring meanwhile, and what the journal held is gone.
+    write(4, 16);
+    let segment = rig.config.dir.join("journal/segment-0000");
+    sh(&format!("dd if=/dev/zero of={} bs=64k count=1 seek=8 conv=notrunc status=none", segment.display()));
+    rig.start_agent();
+    rig.wait("a consistent standby", |status| status.peer == "UpToDate" && status.dirty_bytes == 0);
+    // The order goes on where the standby was led to.
+    write(2, 32);
+    rig.assert_identical();
+    let status = rig.status();
+    assert_eq!((status.full_syncs, status.resynced_bytes), (0, 64 << 20), "{status:#?}");
+}
+
+#[test]
 #[ignore = "needs root, eBPF and zram"]
 fn a_device_that_is_removed_is_told_and_nothing_hangs() {
     let device = ZramDevice::new(64);

@@ -80,8 +80,7 @@ fn open_journal(
     if let Some(damage) = recovery.damaged.clone() {
         // What the checkpoint covers is on the targets; losing it from the journal loses nothing.
         if *damage.lost.end() > state.local_index {
-            let what = format!("{}..={} ({:?})", damage.lost.start(), damage.lost.end(), damage.tail);
-            return Err(StandbyError::JournalDamaged { what, dir: config.dir.clone() });
+            return Err(StandbyError::JournalDamaged { what: damage.to_string(), dir: config.dir.clone() });
         }
         journal.accept_damage()?;
     }

@@ -118,7 +118,9 @@ impl StopReason {
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::Attention | Self::Unreliable => "look for a device or cable that resets itself, then restart the standby",
+            Self::Attention | Self::Unreliable => {
+                "look for a device or cable that resets itself, then restart the standby"
+            }
             Self::Busy => "find what keeps the device busy, then restart the standby",
             Self::Fenced => "find who fenced this standby; restart it only when that is settled",
             Self::Reserved => "release the reservation (sg_persist), then restart the standby",

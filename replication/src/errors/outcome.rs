@@ -21,8 +21,10 @@ words! {
         CompareAndWrite "compare and write",
         /// ORWRITE: the range holds what it held, OR the data-out.
         OrWrite "orwrite",
-        /// WRITE LONG: bytes below the logical block, or a block marked unreadable.
+        /// WRITE LONG with bytes below the logical block, laid out as that one device has them.
         WriteLong "write long",
+        /// WRITE LONG with WR_UNCOR: the block cannot be read until it is written.
+        MarkUnreadable "mark unreadable",
         /// SYNCHRONIZE CACHE.
         Flush "flush",
         /// FORMAT UNIT, SANITIZE: everything changes, into something that the device chooses.
@@ -348,10 +350,9 @@ impl PrimaryOutcome {
             S::UaPowerOn => Self::UaPowerOn,
             S::UaMediumChanged => Self::UaMediumChanged,
             S::UaCapacityChanged => Self::UaCapacityChanged,
-            S::UaModeChanged
-            | S::UaReservationsPreempted
-            | S::UaReservationsReleased
-            | S::UaRegistrationsPreempted => Self::UaStateChanged,
+            S::UaModeChanged | S::UaReservationsPreempted | S::UaReservationsReleased | S::UaRegistrationsPreempted => {
+                Self::UaStateChanged
+            }
             S::UaReset
             | S::UaLogChanged
             | S::UaAccessChanged

@@ -1,0 +1,63 @@
+//! Operation codes 80h to 9Fh: CDBs of sixteen bytes.
+
+use crate::scsi::opcode::Row;
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = rows! {
+    0x80 _ SSC "WRITE FILEMARKS(16)" 16 FILEMARKS16, None None Nothing, Write AsIs TapeWrite;
+    0x81 _ SSC "READ REVERSE(16)" 16 TAPE_READ16, In Records Nothing, Read AsIs TapeMove;
+    0x82 _ SSC "ALLOW OVERWRITE" 16 ALLOW_OVERWRITE, None None Nothing, State AsIs None;
+    0x83 0x00 ANY "EXTENDED COPY(LID1)" 16 LEN_10_4, Out Bytes Nothing, Write Refuse Unknown;
+    0x83 0x01 ANY "EXTENDED COPY(LID4)" 16 LEN_10_4, Out Bytes Nothing, Write Refuse Unknown;
+    0x83 0x10 ANY "POPULATE TOKEN" 16 COPY_LIST6, Out Bytes Nothing, State Refuse None;
+    0x83 0x11 ANY "WRITE USING TOKEN" 16 COPY_LIST6, Out Bytes Nothing, Write Refuse Unknown;
+    0x83 0x1c ANY "COPY OPERATION ABORT" 16 COPY_ABORT, None None Nothing, State Refuse None;
+    0x84 0x00 ANY "RECEIVE COPY STATUS(LID1)" 16 LEN_10_4, In Bytes Nothing, Read Carry None;
+    0x84 0x01 ANY "RECEIVE COPY DATA(LID1)" 16 LEN_10_4, In Bytes Nothing, Read Carry None;
+    0x84 0x03 ANY "RECEIVE COPY OPERATING PARAMETERS" 16 LEN_10_4, In Bytes Nothing, Read Carry None;
+    0x84 0x04 ANY "RECEIVE COPY FAILURE DETAILS(LID1)" 16 LEN_10_4, In Bytes Nothing, Read Carry None;
+    0x84 0x05 ANY "RECEIVE COPY STATUS(LID4)" 16 COPY_LIST2, In Bytes Nothing, Read Carry None;
+    0x84 0x06 ANY "RECEIVE COPY DATA(LID4)" 16 COPY_LIST2, In Bytes Nothing, Read Carry None;
+    0x84 0x07 ANY "RECEIVE ROD TOKEN INFORMATION" 16 COPY_LIST2, In Bytes Nothing, Read Carry None;
+    0x84 0x08 ANY "REPORT ALL ROD TOKENS" 16 LEN_10_4, In Bytes Nothing, Read Carry None;
+    0x85 _ ANY "ATA PASS-THROUGH(16)" 16 ATA16, Both Ata Nothing, Write Refuse Unknown;
+    0x88 _ SBC "READ(16)" 16 RW16, In Blocks Nothing, Read Carry None;
+    0x88 _ SSC "READ(16)" 16 TAPE_READ16, In Records Nothing, Read AsIs TapeMove;
+    0x89 _ SBC "COMPARE AND WRITE" 16 COMPARE_WRITE, Out Pairs Nothing, Write Effect Compare;
+    0x8a _ SBC "WRITE(16)" 16 RW16, Out Blocks Nothing, Write AsIs Write;
+    0x8a _ SSC "WRITE(16)" 16 TAPE_WRITE16, Out Records Nothing, Write AsIs TapeWrite;
+    0x8b _ SBC "ORWRITE(16)" 16 RW16, Out Blocks Nothing, Write Reread Combine;
+    0x8c _ ANY "READ ATTRIBUTE" 16 ATTRIBUTE_IN, In Bytes Nothing, Read Carry None;
+    0x8d _ ANY "WRITE ATTRIBUTE" 16 LEN_10_4, Out Bytes Nothing, State AsIs None;
+    0x8e _ SBC "WRITE AND VERIFY(16)" 16 VERIFY16, Out Blocks Nothing, Write AsIs Write;
+    0x8f _ SBC "VERIFY(16)" 16 VERIFY16, Out Checked Nothing, Read Carry None;
+    0x90 _ SBC "PRE-FETCH(16)" 16 SYNC16, None None ToEnd, Read Carry None;
+    0x91 _ SBC "SYNCHRONIZE CACHE(16)" 16 SYNC16, None None ToEnd, Sync AsIs None;
+    0x91 _ SSC "SPACE(16)" 16 SPACE16, None None Nothing, State AsIs TapeMove;
+    0x92 _ SSC "LOCATE(16)" 16 LOCATE16, None None Nothing, State AsIs TapeMove;
+    0x93 _ SBC "WRITE SAME(16)" 16 SAME16, Out OneBlock ToEnd, Write AsIs Same;
+    0x93 _ SSC "ERASE(16)" 16 TAPE_ERASE16, None None Nothing, Write AsIs TapeWrite;
+    0x94 0x01 ZBC "CLOSE ZONE" 16 ZONE_OUT, None None Nothing, State Refuse Zones;
+    0x94 0x02 ZBC "FINISH ZONE" 16 ZONE_OUT, None None Nothing, State Refuse Zones;
+    0x94 0x03 ZBC "OPEN ZONE" 16 ZONE_OUT, None None Nothing, State Refuse Zones;
+    0x94 0x04 ZBC "RESET WRITE POINTER" 16 ZONE_OUT, None None Nothing, Write Refuse Zones;
+    0x94 0x10 ZBC "SEQUENTIALIZE ZONE" 16 ZONE_OUT, None None Nothing, Write Refuse Zones;
+    0x95 0x00 ZBC "REPORT ZONES" 16 ZONE_IN, In Bytes Nothing, Read Carry None;
+    0x95 0x06 ZBC "REPORT REALMS" 16 ZONE_IN, In Bytes Nothing, Read Carry None;
+    0x95 0x07 ZBC "REPORT ZONE DOMAINS" 16 ZONE_IN, In Bytes Nothing, Read Carry None;
+    0x9a _ SBC "WRITE STREAM(16)" 16 STREAM16, Out Blocks Nothing, Write Effect Write;
+    0x9b _ ANY "READ BUFFER(16)" 16 BUFFER16, In Bytes Nothing, Read Carry None;
+    0x9c _ SBC "WRITE ATOMIC(16)" 16 ATOMIC16, Out Blocks Nothing, Write AsIs Write;
+    0x9e 0x10 SBC "READ CAPACITY(16)" 16 LEN_10_4, In Bytes Nothing, Read Carry None;
+    0x9e 0x11 SBC "READ LONG(16)" 16 READ_LONG16, In Bytes Nothing, Read Carry None;
+    0x9e 0x12 SBC "GET LBA STATUS(16)" 16 LBA_STATUS16, In Bytes Nothing, Read Carry None;
+    0x9e 0x13 SBC "REPORT REFERRALS" 16 LBA_LEN16, In Bytes Nothing, Read Carry None;
+    0x9e 0x14 SBC "STREAM CONTROL" 16 STREAM_CONTROL, In Bytes Nothing, State Carry None;
+    0x9e 0x15 SBC "BACKGROUND CONTROL" 16 NONE, None None Nothing, State Carry None;
+    0x9e 0x16 SBC "GET STREAM STATUS" 16 STREAM_STATUS, In Bytes Nothing, Read Carry None;
+    0x9e 0x17 SBC "GET PHYSICAL ELEMENT STATUS" 16 ELEMENT_LEN16, In Bytes Nothing, Read Carry None;
+    0x9e 0x18 SBC "REMOVE ELEMENT AND TRUNCATE" 16 NONE, None None Nothing, Write Refuse Whole;
+    0x9e 0x19 SBC "RESTORE ELEMENTS AND REBUILD" 16 NONE, None None Nothing, Write Refuse Whole;
+    0x9f 0x11 SBC "WRITE LONG(16)" 16 WRITE_LONG16, Out Bytes Nothing, Write Effect Long;
+    0x9f 0x12 SBC "WRITE SCATTERED(16)" 16 SCATTERED16, Out Blocks Nothing, Write AsIs Scatter;
+};
