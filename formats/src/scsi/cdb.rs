@@ -51,6 +51,12 @@ pub enum CdbError {
         /// Its width.
         bits: u8,
     },
+    /// A length of 0 does not mean nothing.
+    #[error("{command}: a length of 0 does not mean nothing; send no command instead")]
+    ZeroIsNotNothing {
+        /// Name of the command.
+        command: &'static str,
+    },
     /// The command has no such field.
     #[error("{command} has no field `{field}`")]
     NoField {
@@ -77,8 +83,16 @@ pub enum CdbError {
         /// The offset in blocks.
         offset: i64,
     },
+    /// It writes up to the last block of the device, and moved it would write up to the last block of another.
+    #[error("{command} goes up to the end of the device: replay it as the range that it changed")]
+    OpenEnded {
+        /// Name of the command.
+        command: &'static str,
+    },
     /// Protection information holds the address too, in the data: it cannot be moved by changing the CDB alone.
-    #[error("{command} carries protection information, whose reference tags hold the address; map without an LBA offset")]
+    #[error(
+        "{command} carries protection information, whose reference tags hold the address; map without an LBA offset"
+    )]
     Protected {
         /// Name of the command.
         command: &'static str,

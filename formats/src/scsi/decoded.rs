@@ -91,9 +91,28 @@ impl Decoded {
             Data::Records if self.flag(FieldName::Fixed) => blocks(),
             Data::Bytes if self.flag(FieldName::Inc512) => length().map(|units| units * 512),
             Data::Bytes | Data::Records => length(),
+            Data::Position => self.position_bytes(),
             Data::Exactly(bytes) => Some(u64::from(bytes)),
             Data::List | Data::Ata => None,
         }
+    }
+
+    /// What READ POSITION returns in its short (00h, 01h), long (06h) and extended form (SSC-5).
+    fn position_bytes(&self) -> Option<u64> {
+        match self.get(FieldName::Mode)? {
+            0 | 1 => Some(20),
+            6 => Some(32),
+            _ => self.get(FieldName::Length),
+        }
+    }
+
+    /// COUNT of a command that spaces over things on tape: negative is backwards.
+    #[must_use]
+    pub fn space_count(&self) -> Option<i64> {
+        let row = self.row().filter(|row| row.field(FieldName::Code).is_some())?;
+        let field = row.field(FieldName::Count)?;
+        let unused = 64 - u32::from(field.bits);
+        field.get(&self.cdb).map(|count| (count << unused) as i64 >> unused)
     }
 
     /// Which way it moves data, by its flags. Unknown commands may do anything.
@@ -168,11 +187,14 @@ impl Decoded {
     ///
     /// # Errors
     /// When the moved address does not fit the field, is below zero, or would not agree with the protection information
-    /// that the command carries.
+    /// that the command carries; and for a write up to the end of the device, whose end would be another.
     pub fn with_lba_offset(&self, offset: i64) -> Result<Self, CdbError> {
         let Some((row, lba)) = self.row().zip(self.lba()) else { return Ok(*self) };
         if offset == 0 {
             return Ok(*self);
+        }
+        if self.class() == Class::Write && self.transfer_blocks() == Some(Blocks::ToEnd) {
+            return Err(CdbError::OpenEnded { command: row.name });
         }
         if self.flag(FieldName::Protect) {
             return Err(CdbError::Protected { command: row.name });
@@ -228,6 +250,10 @@ impl Line<'_> {
         self.length(f)?;
         let plain = row.fields.iter().filter(|field| !matches!(field.name, FieldName::Lba | FieldName::Length));
         for field in plain {
+            if let Some(count) = self.0.space_count().filter(|_| field.name == FieldName::Count) {
+                write!(f, " {} {count}", field.name)?;
+                continue;
+            }
             match (field.bits, field.get(&self.0.cdb)) {
                 (_, Some(0) | None) => {}
                 (1, _) => write!(f, " {}", field.name)?,

@@ -9,9 +9,22 @@
 
 pub mod asc;
 mod asc_table;
+pub mod build;
+pub mod cdb;
+pub mod decoded;
+pub mod device;
+pub mod effect;
+pub mod list;
+pub mod opcode;
 pub mod sense;
 pub mod status;
 
 pub use asc::Asc;
+pub use cdb::{Cdb, CdbError, Decoded, MAX_CDB, decode};
+pub use decoded::Blocks;
+pub use device::{DeviceType, Devices};
+pub use effect::{Change, Content, EffectError, Geometry, Touched};
+pub use list::{LbaRange, ListError};
+pub use opcode::{Class, Command, Direction, Effect, FieldName, Replay, Row};
 pub use sense::{Sense, SenseBytes, SenseError, SenseFlags, SenseFormat, SenseKey};
 pub use status::{DriverStatus, HostStatus, Outcome, ScsiStatus};

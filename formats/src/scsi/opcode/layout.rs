@@ -54,7 +54,6 @@ const TAGS: [Field; 3] = [be(N::ReferenceTag, 20, 4), be(N::ApplicationTag, 24, 
 
 pub(super) const NONE: Layout = &[];
 pub(super) const IMMED: Layout = &[immed(0)];
-pub(super) const LEN_4: Layout = &[be(N::Length, 4, 1)];
 pub(super) const LEN_3_2: Layout = &[be(N::Length, 3, 2)];
 pub(super) const LEN_7_2: Layout = &[LEN10];
 pub(super) const LEN_6_4: Layout = &[LEN12];
@@ -74,8 +73,7 @@ const BYTCHK10: Field = part(N::Bytchk, 10, 2, 1);
 pub(super) const VERIFY10: Layout = &[protect(1), dpo(1), BYTCHK1, LBA10, GROUP10, LEN10];
 pub(super) const VERIFY12: Layout = &[protect(1), dpo(1), BYTCHK1, LBA10, LEN12, GROUP12];
 pub(super) const VERIFY16: Layout = &[protect(1), dpo(1), BYTCHK1, LBA16, LEN16, GROUP16];
-pub(super) const VERIFY32: Layout =
-    &[GROUP32, protect(10), dpo(10), BYTCHK10, LBA32, TAGS[0], TAGS[1], TAGS[2], LEN32];
+pub(super) const VERIFY32: Layout = &[GROUP32, protect(10), dpo(10), BYTCHK10, LBA32, TAGS[0], TAGS[1], TAGS[2], LEN32];
 pub(super) const SAME10: Layout = &[protect(1), bit(N::Anchor, 1, 4), bit(N::Unmap, 1, 3), LBA10, GROUP10, LEN10];
 pub(super) const SAME16: Layout =
     &[protect(1), bit(N::Anchor, 1, 4), bit(N::Unmap, 1, 3), bit(N::Ndob, 1, 0), LBA16, LEN16, GROUP16];
@@ -93,20 +91,9 @@ pub(super) const SAME32: Layout = &[
 ];
 pub(super) const COMPARE_WRITE: Layout = &[protect(1), dpo(1), fua(1), LBA16, be(N::Length, 13, 1), GROUP16];
 const BOUNDARY16: Field = be(N::AtomicBoundary, 10, 2);
-pub(super) const ATOMIC16: Layout =
-    &[protect(1), dpo(1), fua(1), LBA16, BOUNDARY16, be(N::Length, 12, 2), GROUP16];
-pub(super) const ATOMIC32: Layout = &[
-    be(N::AtomicBoundary, 4, 2),
-    GROUP32,
-    protect(10),
-    dpo(10),
-    fua(10),
-    LBA32,
-    TAGS[0],
-    TAGS[1],
-    TAGS[2],
-    LEN32,
-];
+pub(super) const ATOMIC16: Layout = &[protect(1), dpo(1), fua(1), LBA16, BOUNDARY16, be(N::Length, 12, 2), GROUP16];
+pub(super) const ATOMIC32: Layout =
+    &[be(N::AtomicBoundary, 4, 2), GROUP32, protect(10), dpo(10), fua(10), LBA32, TAGS[0], TAGS[1], TAGS[2], LEN32];
 pub(super) const STREAM16: Layout =
     &[protect(1), dpo(1), fua(1), LBA16, be(N::Stream, 10, 2), be(N::Length, 12, 2), GROUP16];
 pub(super) const STREAM32: Layout =
@@ -130,20 +117,11 @@ pub(super) const SCATTERED32: Layout =
 const DISABLE_WRITE: Field = bit(N::DisableWrite, 1, 2);
 const XOR_PINFO: Field = bit(N::XorPinfo, 1, 0);
 pub(super) const XDWRITE10: Layout = &[protect(1), dpo(1), fua(1), DISABLE_WRITE, LBA10, GROUP10, LEN10];
-pub(super) const XDWRITEREAD10: Layout =
-    &[protect(1), dpo(1), fua(1), DISABLE_WRITE, XOR_PINFO, LBA10, GROUP10, LEN10];
+pub(super) const XDWRITEREAD10: Layout = &[protect(1), dpo(1), fua(1), DISABLE_WRITE, XOR_PINFO, LBA10, GROUP10, LEN10];
 pub(super) const XPWRITE10: Layout = &[dpo(1), fua(1), XOR_PINFO, LBA10, GROUP10, LEN10];
 pub(super) const XDREAD10: Layout = &[XOR_PINFO, LBA10, GROUP10, LEN10];
-pub(super) const XOR32: Layout = &[
-    GROUP32,
-    protect(10),
-    dpo(10),
-    fua(10),
-    bit(N::DisableWrite, 10, 2),
-    bit(N::XorPinfo, 10, 0),
-    LBA32,
-    LEN32,
-];
+pub(super) const XOR32: Layout =
+    &[GROUP32, protect(10), dpo(10), fua(10), bit(N::DisableWrite, 10, 2), bit(N::XorPinfo, 10, 0), LBA32, LEN32];
 const COR_DIS: Field = bit(N::CorDis, 1, 7);
 const WR_UNCOR: Field = bit(N::WrUncor, 1, 6);
 const PBLOCK: Field = bit(N::Pblock, 1, 5);
@@ -210,12 +188,13 @@ pub(super) const BUFFER: Layout = &[
     be(N::BufferOffset, 3, 3),
     be(N::Length, 6, 3),
 ];
-pub(super) const BUFFER16: Layout =
-    &[part(N::ModeSpecific, 1, 7, 5), part(N::Mode, 1, 4, 0), be(N::BufferOffset, 2, 8), be(N::Length, 10, 4), be(
-        N::BufferId,
-        14,
-        1,
-    )];
+pub(super) const BUFFER16: Layout = &[
+    part(N::ModeSpecific, 1, 7, 5),
+    part(N::Mode, 1, 4, 0),
+    be(N::BufferOffset, 2, 8),
+    be(N::Length, 10, 4),
+    be(N::BufferId, 14, 1),
+];
 pub(super) const RECEIVE_DIAGNOSTIC: Layout = &[be(N::Page, 2, 1), be(N::Length, 3, 2)];
 pub(super) const SEND_DIAGNOSTIC: Layout = &[part(N::SelfTest, 1, 7, 5), PF, be(N::Length, 3, 2)];
 pub(super) const PREVENT: Layout = &[part(N::Prevent, 4, 1, 0)];
@@ -224,24 +203,12 @@ pub(super) const COPY_LIST6: Layout = &[be(N::ListId, 6, 4), LEN16, GROUP16];
 pub(super) const COPY_ABORT: Layout = &[be(N::ListId, 2, 4)];
 pub(super) const SECURITY: Layout =
     &[be(N::SecurityProtocol, 1, 1), be(N::ProtocolSpecific, 2, 2), bit(N::Inc512, 4, 7), LEN12];
-pub(super) const ATA12: Layout = &[
-    part(N::Protocol, 1, 4, 1),
-    bit(N::TDir, 2, 3),
-    part(N::TLength, 2, 1, 0),
-    be(N::AtaCommand, 9, 1),
-];
-pub(super) const ATA16: Layout = &[
-    part(N::Protocol, 1, 4, 1),
-    bit(N::TDir, 2, 3),
-    part(N::TLength, 2, 1, 0),
-    be(N::AtaCommand, 14, 1),
-];
-pub(super) const ATA32: Layout = &[
-    part(N::Protocol, 10, 4, 1),
-    bit(N::TDir, 11, 3),
-    part(N::TLength, 11, 1, 0),
-    be(N::AtaCommand, 25, 1),
-];
+pub(super) const ATA12: Layout =
+    &[part(N::Protocol, 1, 4, 1), bit(N::TDir, 2, 3), part(N::TLength, 2, 1, 0), be(N::AtaCommand, 9, 1)];
+pub(super) const ATA16: Layout =
+    &[part(N::Protocol, 1, 4, 1), bit(N::TDir, 2, 3), part(N::TLength, 2, 1, 0), be(N::AtaCommand, 14, 1)];
+pub(super) const ATA32: Layout =
+    &[part(N::Protocol, 10, 4, 1), bit(N::TDir, 11, 3), part(N::TLength, 11, 1, 0), be(N::AtaCommand, 25, 1)];
 
 // SSC: tapes.
 const FIXED: Field = bit(N::Fixed, 1, 0);

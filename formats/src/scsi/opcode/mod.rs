@@ -51,6 +51,8 @@ pub enum Data {
     Exactly(u8),
     /// A parameter list that tells its own length; none where FMTDATA is there and clear.
     List,
+    /// READ POSITION: by its form 20 or 32 bytes, or length bytes.
+    Position,
     /// By the ATA fields.
     Ata,
 }

@@ -14,7 +14,7 @@ pub(super) const ROWS_1: &[Row] = rows! {
     0x2e _ BLOCK "WRITE AND VERIFY(10)" 10 VERIFY10, Out Blocks Nothing, Write AsIs Write;
     0x2f _ BLOCK "VERIFY(10)" 10 VERIFY10, Out Checked Nothing, Read Carry None;
     0x34 _ SBC "PRE-FETCH(10)" 10 SYNC10, None None ToEnd, Read Carry None;
-    0x34 _ SSC "READ POSITION" 10 READ_POSITION, In Bytes Nothing, Read Carry None;
+    0x34 _ SSC "READ POSITION" 10 READ_POSITION, In Position Nothing, Read Carry None;
     0x35 _ BLOCK "SYNCHRONIZE CACHE(10)" 10 SYNC10, None None ToEnd, Sync AsIs None;
     0x37 _ SBC "READ DEFECT DATA(10)" 10 DEFECT10, In Bytes Nothing, Read Carry None;
     0x37 _ SMC "INITIALIZE ELEMENT STATUS WITH RANGE" 10 ELEMENT_RANGE, None None Nothing, State Carry None;

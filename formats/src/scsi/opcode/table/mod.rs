@@ -35,13 +35,5 @@ mod group4;
 mod group5;
 
 /// By the top three bits of the operation code; groups 6 and 7 are the vendors'.
-pub(super) const GROUPS: [&[Row]; 8] = [
-    group0::ROWS,
-    group12::ROWS_1,
-    group12::ROWS_2,
-    group3::ROWS,
-    group4::ROWS,
-    group5::ROWS,
-    &[],
-    &[],
-];
+pub(super) const GROUPS: [&[Row]; 8] =
+    [group0::ROWS, group12::ROWS_1, group12::ROWS_2, group3::ROWS, group4::ROWS, group5::ROWS, &[], &[]];
