@@ -5,7 +5,7 @@
 //! when that takes long it is copied out of the ring, and when too many bytes wait to be written the thread keeps
 //! addresses and drops payloads, by number: the regions are read back later.
 //!
-//! While there is something to do it looks into the ring every [`PAUSE`], not at every event: each look costs the
+//! While there is something to do it looks into the ring every millisecond, not at every event: each look costs the
 //! application a little of its processor.
 
 pub mod assembler;

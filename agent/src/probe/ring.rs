@@ -2,7 +2,7 @@
 //!
 //! A payload is used where the kernel wrote it: [`Slot::share`] hands out bytes that keep their part of the ring from
 //! being written again until they are dropped. The kernel sees one number, the consumer's position, so what is shared
-//! is told in [`Stretch`]es: a run of slots, free when none of its bytes is shared any more, and freed in order.
+//! is told in stretches: a run of slots, free when none of its bytes is shared any more, and freed in order.
 //!
 //! Layout (kernel/bpf/ringbuf.c): a page with the consumer's position, a page with the producer's, then the data twice
 //! in a row, so that no slot is ever cut by the end. Of the second time only as much is mapped as a slot may need. A slot
