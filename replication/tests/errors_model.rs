@@ -23,7 +23,7 @@ fn changes_a_range(kind: K) -> bool {
             | K::Unmap
             | K::UnmapToZeros
             | K::CompareAndWrite
-            | K::OrWrite
+            | K::Combine
             | K::WriteLong
             | K::MarkUnreadable
     )
@@ -68,9 +68,9 @@ fn begin(primary: P, kind: K) -> Action {
 fn after_success(kind: K) -> Action {
     match kind {
         K::CompareAndWrite | K::Reservation | K::Parameters => Action::ReplayEffect,
-        K::Read | K::DeviceOwn => Action::Skip,
+        K::Read | K::Carried => Action::Skip,
         K::MarkUnreadable => Action::ReproduceUnreadable,
-        K::WriteLong => Action::ReRead(Scope::Range),
+        K::WriteLong | K::Combine => Action::ReRead(Scope::Range),
         K::Refused => Action::Stop(Why::RefusedCommand),
         K::Opaque => Action::ByRule,
         _ => Action::Issue,
@@ -81,7 +81,7 @@ fn after_success(kind: K) -> Action {
 fn after_failure(primary: P, kind: K) -> Action {
     match kind {
         K::Read if primary == P::MediumErrorRead => Action::ReproduceUnreadable,
-        K::Read | K::DeviceOwn => Action::Skip,
+        K::Read | K::Carried => Action::Skip,
         K::CompareAndWrite if primary == P::Miscompare => Action::Skip,
         K::Flush => Action::ReRead(Scope::SinceFlush),
         K::WholeMedium => Action::ReRead(Scope::Volume),
@@ -195,10 +195,9 @@ fn not_taken(kind: K) -> Action {
         K::Flush => Action::Done,
         K::Write | K::WriteAtomic | K::WriteSame | K::CompareAndWrite => instead(Equivalent::PlainWrites),
         K::UnmapToZeros => instead(Equivalent::ZeroWrites),
-        K::OrWrite => instead(Equivalent::ReadModifyWrite),
-        K::Unmap | K::WriteLong => Action::MarkOutOfSync(Scope::Range),
+        K::Unmap | K::WriteLong | K::Combine => Action::MarkOutOfSync(Scope::Range),
         K::WholeMedium => Action::MarkOutOfSync(Scope::Volume),
-        K::Reservation | K::Parameters | K::UnitState | K::DeviceOwn | K::Read | K::MarkUnreadable => Action::Refuse,
+        K::Reservation | K::Parameters | K::UnitState | K::Carried | K::Read | K::MarkUnreadable => Action::Refuse,
         K::Refused | K::Opaque | K::TapeWrite | K::TapeMove => Action::Stop(Why::Unsupported),
     }
 }

@@ -58,8 +58,6 @@ words! {
         PlainWrites "plain writes",
         /// Plain WRITEs of zeros.
         ZeroWrites "writes of zeros",
-        /// The standby's blocks read, combined with the data-out, and written.
-        ReadModifyWrite "read, modify, write",
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! | part | what it is |
 //! |---|---|
-//! | [`PrimaryOutcome::classify`], [`StandbyOutcome::classify`] | from status and sense to classes |
+//! | [`CommandKind::of`], [`PrimaryOutcome::classify`], [`StandbyOutcome::classify`] | from CDB, status and sense to classes |
 //! | [`first_row`], [`lookup`], [`Row`], [`Action`], [`Effect`] | the table |
 //! | [`CommandReplay`] | one command's way through the table: retries bounded by count and time, and counted |
 //! | [`RowCounters`] | how often each row was used; the coverage listing |
@@ -27,7 +27,7 @@
 //! - Whatever a command depends on is applied, and nothing that depends on it is, while it waits.
 //! - After [`Effect::Redo`] the standby applies its journal again from its last checkpoint: a flushed one, so nothing
 //!   before it can be lost. This works because replay is repeatable: COMPARE AND WRITE and reservations are replayed by
-//!   their effect, and OR of the same bits twice is the same.
+//!   their effect, and commands that combine with what a block holds are not replayed at all.
 //! - A command that timed out is over on the device (the kernel aborts it, or resets the device, before SG_IO returns).
 
 mod action;
@@ -36,6 +36,7 @@ mod classify;
 mod counters;
 mod example;
 mod heal;
+mod kind;
 mod outcome;
 mod replay;
 mod rows;

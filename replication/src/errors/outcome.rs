@@ -7,7 +7,7 @@ words! {
     CommandKind {
         /// A disk command that moves no state: READ, VERIFY, INQUIRY and the like. Not replayed.
         Read "read",
-        /// WRITE 6 to 32, WRITE AND VERIFY, XDWRITEREAD: the range holds the data-out afterwards.
+        /// WRITE 6 to 32, WRITE AND VERIFY, WRITE SCATTERED, XDWRITEREAD: the range holds the data-out afterwards.
         Write "write",
         /// WRITE ATOMIC.
         WriteAtomic "atomic write",
@@ -19,8 +19,8 @@ words! {
         UnmapToZeros "unmap to zeros",
         /// COMPARE AND WRITE: when good, a write of the second half of its data-out.
         CompareAndWrite "compare and write",
-        /// ORWRITE: the range holds what it held, OR the data-out.
-        OrWrite "orwrite",
+        /// ORWRITE, XPWRITE, REASSIGN BLOCKS: what the range holds afterwards is not in the command.
+        Combine "combine",
         /// WRITE LONG with bytes below the logical block, laid out as that one device has them.
         WriteLong "write long",
         /// WRITE LONG with WR_UNCOR: the block cannot be read until it is written.
@@ -31,12 +31,12 @@ words! {
         WholeMedium "whole medium",
         /// PERSISTENT RESERVE OUT, RESERVE, RELEASE.
         Reservation "reservation",
-        /// MODE SELECT, LOG SELECT.
+        /// MODE SELECT.
         Parameters "parameters",
-        /// START STOP UNIT, PREVENT ALLOW MEDIUM REMOVAL.
+        /// Other commands of device state that are repeated as they are: SANITIZE (EXIT FAILURE MODE), a tape's MODE SELECT.
         UnitState "unit state",
-        /// REASSIGN BLOCKS, WRITE BUFFER: about that one physical device, nothing that a copy repeats.
-        DeviceOwn "device's own",
+        /// About that one device, nothing that a copy repeats: START STOP UNIT, WRITE BUFFER, LOG SELECT, SET TIMESTAMP.
+        Carried "carried only",
         /// Commands that are known and refused by name: zone management, EXTENDED COPY, ATA PASS-THROUGH that writes.
         Refused "refused",
         /// Unknown and vendor specific commands.
@@ -53,7 +53,7 @@ impl CommandKind {
     #[must_use]
     pub const fn scope(self) -> Scope {
         match self {
-            Self::Reservation | Self::Parameters | Self::UnitState | Self::DeviceOwn => Scope::DeviceState,
+            Self::Reservation | Self::Parameters | Self::UnitState | Self::Carried => Scope::DeviceState,
             Self::Flush => Scope::SinceFlush,
             Self::WholeMedium | Self::Refused | Self::Opaque | Self::TapeWrite | Self::TapeMove => Scope::Volume,
             _ => Scope::Range,
@@ -66,7 +66,7 @@ words! {
     Scope {
         /// The range of the command.
         Range "its range",
-        /// Everything written since the last good flush.
+        /// Everything written since the last good flush, the command itself included.
         SinceFlush "all since the last flush",
         /// The whole volume.
         Volume "the volume",

@@ -58,7 +58,8 @@ impl Default for Policy {
 /// What to issue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Work {
-    /// The command as recorded (hints and protection as the standby's device takes them).
+    /// The command: as recorded, or as the plain write that it came to where the opcode table says so (XDWRITE, WRITE
+    /// STREAM); hints and protection as the standby's device takes them.
     Command,
     /// What brings about the effect that it had: a COMPARE AND WRITE as a write of its second half, a reservation or
     /// mode page set to what the primary has now, a partial tape write to its last block.

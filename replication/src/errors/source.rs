@@ -40,11 +40,11 @@ impl StandbyOutcome {
             S::Recovered => source("01h; 00h without flags; 0Fh", SPC_SENSE, "success (scsi_io_completion_nz_result)"),
             S::Busy => source("status 08h", SAM_STATUS, "queued again (ADD_TO_MLQUEUE)"),
             S::TaskSetFull => source("status 28h", SAM_STATUS, "queue depth lowered, queued again"),
-            S::AcaActive => source("status 30h", SAM_STATUS, "passed to error handling (FAILED)"),
+            S::AcaActive => source("status 30h", SAM_STATUS, PASSED),
             S::ReservationConflict => {
                 source("status 18h, DID_NEXUS_FAILURE", "SPC-6 reservations", "BLK_STS_RESV_CONFLICT, not retried")
             }
-            S::TaskAborted => source("status 40h, 22h", SAM_STATUS, COUNTED),
+            S::TaskAborted => source("status 40h; 22h", SAM_STATUS, "40h retried up to 5 times, 22h passed up"),
             S::OtherStatus => source("any other status", SAM_STATUS, "passed to error handling (FAILED)"),
             S::SenseMissing => {
                 source("status 02h, sense unreadable", SPC_SENSE, "passed to error handling, which asks for sense")
