@@ -56,18 +56,26 @@ pub struct PayloadInfo {
     pub len: u32,
     /// Checksum of the bytes that follow the header.
     pub crc: Crc32c,
+    /// How many of these bytes, at the end, are a record's [`crate::command`], not content of its range.
+    pub trailer: u32,
 }
 
 impl PayloadInfo {
     /// Nothing follows.
-    pub const NONE: Self = Self { encoding: PayloadEncoding::None, len: 0, crc: Crc32c(0) };
+    pub const NONE: Self = Self { encoding: PayloadEncoding::None, len: 0, crc: Crc32c(0), trailer: 0 };
     /// Nothing follows; the range is zero.
-    pub const ZERO: Self = Self { encoding: PayloadEncoding::Zero, len: 0, crc: Crc32c(0) };
+    pub const ZERO: Self = Self { encoding: PayloadEncoding::Zero, len: 0, crc: Crc32c(0), trailer: 0 };
 
     /// `bytes` follow.
     #[must_use]
     pub fn data(bytes: &[u8]) -> Self {
-        Self { encoding: PayloadEncoding::Data, len: bytes.len() as u32, crc: Crc32c::of(bytes) }
+        Self { encoding: PayloadEncoding::Data, len: bytes.len() as u32, crc: Crc32c::of(bytes), trailer: 0 }
+    }
+
+    /// Bytes of content that follow the header; the trailer comes behind them.
+    #[must_use]
+    pub const fn content_len(&self) -> u32 {
+        self.len.saturating_sub(self.trailer)
     }
 }
 
@@ -177,7 +185,8 @@ struct RawHeader {
     comm: [u8; 16],
     position: U64,
     reserved: U64,
-    reserved2: U32,
+    /// Record: bytes of the payload, at its end, that are its trailer.
+    trailer_len: U32,
     header_crc: U32,
 }
 
@@ -232,6 +241,7 @@ impl EntryHeader {
         raw.encoding = self.payload.encoding as u8;
         raw.payload_len = self.payload.len.into();
         raw.payload_crc = self.payload.crc.0.into();
+        raw.trailer_len = self.payload.trailer.into();
         match &self.entry {
             Entry::Record(record) => raw.fill_record(record),
             Entry::Gap(gap) => raw.fill_gap(gap),
@@ -276,11 +286,17 @@ impl EntryHeader {
             Entry::Gap(_) if self.payload != PayloadInfo::NONE => return bad("a gap with a payload"),
             _ => {}
         }
+        if self.payload.trailer > 0 && !matches!(self.entry, Entry::Record(_)) {
+            return bad("a trailer behind what is no record");
+        }
+        if self.payload.trailer > self.payload.len {
+            return bad("a trailer longer than its payload");
+        }
         match (self.payload.encoding, self.range()) {
-            (PayloadEncoding::Data, Some(range)) if range.len != u64::from(self.payload.len) => {
+            (PayloadEncoding::Data, Some(range)) if range.len != u64::from(self.payload.content_len()) => {
                 bad("payload and range differ in length")
             }
-            (PayloadEncoding::None | PayloadEncoding::Zero, _) if self.payload.len != 0 => {
+            (PayloadEncoding::None | PayloadEncoding::Zero, _) if self.payload.content_len() != 0 => {
                 bad("a payload where there is none")
             }
             _ => Ok(()),
@@ -386,7 +402,8 @@ impl RawHeader {
         if self.payload_len.get() > MAX_PAYLOAD {
             return Err(EntryError::Contradiction("payload above the limit"));
         }
-        Ok(PayloadInfo { encoding, len: self.payload_len.get(), crc: Crc32c(self.payload_crc.get()) })
+        let (len, crc) = (self.payload_len.get(), Crc32c(self.payload_crc.get()));
+        Ok(PayloadInfo { encoding, len, crc, trailer: self.trailer_len.get() })
     }
 }
 
@@ -462,6 +479,22 @@ mod tests {
         let Entry::Record(record) = &mut header.entry else { unreachable!() };
         record.dep = record.seq;
         assert_eq!(EntryHeader::decode(&header.encode()), Err(EntryError::Contradiction("dep is not below seq")));
+    }
+
+    #[test]
+    fn a_trailer_belongs_to_a_record_and_into_its_payload() {
+        let mut header = sample();
+        header.payload = PayloadInfo { trailer: 4, ..PayloadInfo::data(b"payload!tail") };
+        assert_eq!(EntryHeader::decode(&header.encode()), Ok(header));
+        header.payload.trailer = 3;
+        assert!(EntryHeader::decode(&header.encode()).is_err());
+        header.payload.trailer = 13;
+        assert!(EntryHeader::decode(&header.encode()).is_err());
+        let region =
+            Region { volume: VolumeIndex(0), range: ByteRange::new(0, 8), consistent_after: Seq(1), remaining: 0 };
+        let payload = PayloadInfo { trailer: 4, ..PayloadInfo::data(b"payload!tail") };
+        let header = EntryHeader { entry: Entry::Region(region), payload, ..header };
+        assert!(EntryHeader::decode(&header.encode()).is_err());
     }
 
     proptest! {

@@ -10,6 +10,7 @@
 extern crate alloc;
 
 pub mod checksum;
+pub mod command;
 pub mod dirty;
 pub mod entry;
 pub mod ids;

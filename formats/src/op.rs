@@ -20,12 +20,22 @@ pub enum Op {
     Zone = 6,
     /// A passthrough or vendor command whose effect is not known at the block layer.
     Opaque = 7,
+    /// A SCSI command that none of the others is: its trailer tells which, and what it did.
+    Scsi = 8,
 }
 
 impl Op {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 7] =
-        [Self::Write, Self::Flush, Self::Discard, Self::WriteZeroes, Self::SecureErase, Self::Zone, Self::Opaque];
+    pub const ALL: [Self; 8] = [
+        Self::Write,
+        Self::Flush,
+        Self::Discard,
+        Self::WriteZeroes,
+        Self::SecureErase,
+        Self::Zone,
+        Self::Opaque,
+        Self::Scsi,
+    ];
 
     /// The kind with this tag.
     #[must_use]
@@ -38,6 +48,7 @@ impl Op {
             5 => Some(Self::SecureErase),
             6 => Some(Self::Zone),
             7 => Some(Self::Opaque),
+            8 => Some(Self::Scsi),
             _ => None,
         }
     }
@@ -59,6 +70,7 @@ impl Op {
             Self::SecureErase => "secure-erase",
             Self::Zone => "zone",
             Self::Opaque => "opaque",
+            Self::Scsi => "scsi",
         }
     }
 

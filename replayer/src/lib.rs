@@ -1,12 +1,14 @@
 //! The standby's side: targets, the pool that applies entries to them, and the service that keeps a copy.
 //!
 //! - [`target`]: what is written, and the checks before anything is.
+//! - [`command`]: SCSI commands on targets that take none.
 //! - [`compare`]: two volumes byte by byte.
 //! - [`pool`]: workers that put entries onto targets.
 //! - [`standby`]: the service that keeps a copy.
 //! - [`state_file`]: the durable checkpoint.
 #![forbid(unsafe_code)]
 
+pub mod command;
 pub mod compare;
 pub mod pool;
 pub mod standby;

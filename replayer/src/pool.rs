@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use formats::command::{Command, CommandError};
 use formats::{Crc32c, Entry, EntryHeader, Op, OpFlags, PayloadEncoding, Position, Record, Region};
 use thiserror::Error;
 
+use crate::command::apply_effect;
 use crate::target::{Effect, Target, TargetError};
 
 /// One entry that may be applied now.
@@ -69,6 +71,20 @@ pub enum ApplyError {
         position: Position,
         /// What the target said.
         source: TargetError,
+    },
+    /// The SCSI command behind the entry cannot be read: a primary of another version.
+    #[error("the entry at position {position} holds no SCSI command of this version: {source}; update the standby")]
+    Command {
+        /// Position of the entry in the stream.
+        position: Position,
+        /// What is wrong with it.
+        source: CommandError,
+    },
+    /// What the SCSI command did cannot be told here, although the primary could.
+    #[error("what the SCSI command at position {position} did cannot be told here; update the standby")]
+    NoEffect {
+        /// Position of the entry in the stream.
+        position: Position,
     },
     /// A bug in a target.
     #[error("the target panicked at the entry at position {position}; this is a bug, please report it")]
@@ -137,21 +153,23 @@ fn work(source: &impl WorkSource) {
 pub fn apply(header: &EntryHeader, payload: &[u8], target: Option<&dyn Target>) -> Result<Outcome, ApplyError> {
     let position = header.position;
     check_payload(header, payload)?;
+    let (content, trailer) = payload.split_at(payload.len() - header.payload.trailer as usize);
     let applied = match (&header.entry, target) {
         (Entry::Gap(_), _) => return Ok(Outcome::Nothing),
         (Entry::Record(record), _) if !record.status.is_ok() => return Ok(Outcome::FailedOnPrimary),
         (_, None) => return Err(ApplyError::NoTarget { position }),
-        (Entry::Record(record), Some(target)) => apply_record(record, header.payload.encoding, payload, target),
-        (Entry::Region(region), Some(target)) => apply_region(region, header.payload.encoding, payload, target),
+        (Entry::Record(Record { op: Op::Scsi, .. }), Some(target)) => return apply_scsi(trailer, position, target),
+        (Entry::Record(record), Some(target)) => apply_record(record, header.payload.encoding, content, target),
+        (Entry::Region(region), Some(target)) => apply_region(region, header.payload.encoding, content, target),
     };
     applied.map_err(|source| ApplyError::Target { position, source })
 }
 
 fn check_payload(header: &EntryHeader, payload: &[u8]) -> Result<(), ApplyError> {
-    let (found, wanted) = match header.payload.encoding {
-        PayloadEncoding::Data => (Crc32c::of(payload).0, header.payload.crc.0),
-        PayloadEncoding::None | PayloadEncoding::Zero => return Ok(()),
-    };
+    if header.payload.len == 0 {
+        return Ok(());
+    }
+    let (found, wanted) = (Crc32c::of(payload).0, header.payload.crc.0);
     if found == wanted && payload.len() == header.payload.len as usize {
         return Ok(());
     }
@@ -161,7 +179,7 @@ fn check_payload(header: &EntryHeader, payload: &[u8]) -> Result<(), ApplyError>
 fn apply_record(
     record: &Record,
     encoding: PayloadEncoding,
-    payload: &[u8],
+    content: &[u8],
     target: &dyn Target,
 ) -> Result<Outcome, TargetError> {
     if record.flags.contains(OpFlags::PREFLUSH) {
@@ -169,17 +187,27 @@ fn apply_record(
     }
     let keep_blocks = record.flags.contains(OpFlags::NOUNMAP);
     let effect = match record.op {
-        Op::Write => return apply_write(record, encoding, payload, target),
+        Op::Write => return apply_write(record, encoding, content, target),
         Op::Flush => target.flush().map(|()| Effect::AsAsked),
         Op::Discard => target.discard(record.range),
         Op::WriteZeroes => target.write_zeroes(record.range, !keep_blocks),
         Op::SecureErase => erase(record, target),
-        Op::Zone | Op::Opaque => return Ok(Outcome::NotReplayable),
+        Op::Zone | Op::Opaque | Op::Scsi => return Ok(Outcome::NotReplayable),
     }?;
     if record.flags.contains(OpFlags::FUA) && record.op != Op::Flush {
         target.flush()?;
     }
     Ok(Outcome::Applied(effect))
+}
+
+/// A target that takes commands gets it as it was; the others get its effect.
+fn apply_scsi(trailer: &[u8], position: Position, target: &dyn Target) -> Result<Outcome, ApplyError> {
+    let command = Command::decode(trailer).map_err(|source| ApplyError::Command { position, source })?;
+    match apply_effect(&command, target) {
+        // The primary says so only of commands whose effect it could tell.
+        Ok(Outcome::NotReplayable) => Err(ApplyError::NoEffect { position }),
+        applied => applied.map_err(|source| ApplyError::Target { position, source }),
+    }
 }
 
 fn apply_write(
