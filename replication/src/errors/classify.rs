@@ -1,5 +1,6 @@
 //! From status and sense to the classes of the table.
 
+use formats::Status;
 use formats::scsi::{Asc, DriverStatus, HostStatus, Outcome, ScsiStatus, Sense, SenseFlags, SenseKey};
 
 use super::outcome::{PrimaryOutcome, StandbyOutcome};
@@ -27,6 +28,22 @@ impl PrimaryOutcome {
     #[must_use]
     pub fn classify(outcome: &Outcome) -> Self {
         Self::of(StandbyOutcome::classify(outcome))
+    }
+
+    /// The class of an answer of the block layer (`blk_status_t`), where no SCSI status was seen. It never says that
+    /// nothing changed: below it may be several devices, of which one failed.
+    #[must_use]
+    pub const fn of_block_status(status: Status) -> Self {
+        match status.0 {
+            0 => Self::Good,
+            2 => Self::TimeOut,
+            3 => Self::SpaceAllocationFailed,
+            4 => Self::Transport,
+            7 => Self::MediumErrorRead,
+            8 => Self::ProtectionError,
+            255 => Self::Unseen,
+            _ => Self::Other,
+        }
     }
 }
 

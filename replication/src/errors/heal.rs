@@ -6,6 +6,7 @@
 //! regions become the whole volume, which errs on the safe side.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use formats::{ByteRange, VolumeIndex};
@@ -48,11 +49,19 @@ struct Healing {
     due: Now,
     /// The primary was asked, and neither a success nor a failure followed.
     asked: bool,
+    /// Place of the last entry that failed there: only what comes behind it heals.
+    after: u64,
 }
 
 impl Healing {
-    fn new(now: Now, config: &HealConfig) -> Self {
-        Self { attempts: 0, due: now.saturating_add(config.wait.before(0)), asked: false }
+    fn new(now: Now, after: u64, config: &HealConfig) -> Self {
+        Self { attempts: 0, due: now.saturating_add(config.wait.before(0)), asked: false, after }
+    }
+
+    /// Another entry failed there. What was asked for may lie before it, so it is asked for again.
+    fn marked(&mut self, after: u64) {
+        self.after = self.after.max(after);
+        self.asked = false;
     }
 
     fn failed(&mut self, now: Now, config: &HealConfig) {
@@ -65,7 +74,9 @@ impl Healing {
 /// The holes of a standby's own making.
 ///
 /// The driver marks ([`Self::mark`]), asks the primary for what is due ([`Self::next_due`], [`Self::poll_timeout`]), and
-/// reports how writing it ended ([`Self::healed`], [`Self::failed`]).
+/// reports how writing it ended ([`Self::healed`], [`Self::volume_healed`], [`Self::failed`]). Places are those of
+/// entries in the standby's own journal. A region that was read from the primary is newer than its place, so whatever
+/// lies behind the entry that failed heals, asked for or not.
 #[derive(Clone, Debug, Default)]
 pub struct OutOfSync {
     config: HealConfig,
@@ -80,39 +91,37 @@ impl OutOfSync {
         Self { config, ..Self::default() }
     }
 
-    /// A command failed for good: `scope` of it is out of sync, where `range` is the command's. What was written since
-    /// the last flush is not known here, so that is the volume.
-    pub fn mark(&mut self, volume: VolumeIndex, scope: Scope, range: ByteRange, now: Now) {
+    /// The entry at `place` failed for good: `scope` of it is out of sync, where `range` is the command's. What was
+    /// written since the last flush is not known here, so that is the volume.
+    pub fn mark(&mut self, volume: VolumeIndex, scope: Scope, range: ByteRange, place: u64, now: Now) {
         match scope {
             Scope::DeviceState => {
                 self.device_state.insert(volume);
             }
-            Scope::Range => self.mark_range(volume, range, now),
-            Scope::SinceFlush | Scope::Volume => self.mark_volume(volume, now),
+            Scope::Range => self.mark_range(volume, range, place, now),
+            Scope::SinceFlush | Scope::Volume => self.mark_volume(volume, place, now),
         }
     }
 
-    fn mark_range(&mut self, volume: VolumeIndex, range: ByteRange, now: Now) {
+    fn mark_range(&mut self, volume: VolumeIndex, range: ByteRange, place: u64, now: Now) {
         let Some((first, last)) = self.regions(range) else { return };
-        let whole = Hole { volume, region: None };
-        if let Some(healing) = self.holes.get_mut(&whole) {
-            // What is asked for now may be read before this.
-            healing.asked = false;
-            return;
+        if let Some(whole) = self.holes.get_mut(&Hole { volume, region: None }) {
+            return whole.marked(place);
         }
         let room = self.config.max_regions.saturating_sub(self.holes.len()) as u64;
         if last - first >= room {
-            return self.mark_volume(volume, now);
+            return self.mark_volume(volume, place, now);
         }
         for region in first..=last {
-            let new = Healing::new(now, &self.config);
-            self.holes.entry(Hole { volume, region: Some(region) }).or_insert(new).asked = false;
+            let new = Healing::new(now, place, &self.config);
+            self.holes.entry(Hole { volume, region: Some(region) }).or_insert(new).marked(place);
         }
     }
 
-    fn mark_volume(&mut self, volume: VolumeIndex, now: Now) {
-        self.holes.retain(|hole, _| hole.volume != volume);
-        self.holes.insert(Hole { volume, region: None }, Healing::new(now, &self.config));
+    fn mark_volume(&mut self, volume: VolumeIndex, place: u64, now: Now) {
+        self.holes.retain(|hole, _| hole.volume != volume || hole.region.is_none());
+        let new = Healing::new(now, place, &self.config);
+        self.holes.entry(Hole { volume, region: None }).or_insert(new).marked(place);
     }
 
     fn regions(&self, range: ByteRange) -> Option<(u64, u64)> {
@@ -141,11 +150,27 @@ impl OutOfSync {
         self.holes.values().filter(|healing| !healing.asked).map(|healing| healing.due).min()
     }
 
-    /// The content of a hole was read from the primary after it was asked for, and is on the device.
-    pub fn healed(&mut self, hole: Hole) {
-        if self.holes.get(&hole).is_some_and(|healing| healing.asked) {
-            self.holes.remove(&hole);
+    /// The content of `range`, read from the primary and journalled at `place`, is on the device; the volume has `size`
+    /// bytes. Heals the regions that lie wholly within, and failed before; answers how many.
+    pub fn healed(&mut self, volume: VolumeIndex, range: ByteRange, size: u64, place: u64) -> usize {
+        let Some((first, last)) = self.regions(range) else { return 0 };
+        let hole = |region| Hole { volume, region: Some(region) };
+        let within = |hole| {
+            let bytes = self.range(hole, size);
+            range.offset <= bytes.offset && bytes.end() <= range.end()
+        };
+        let touched = self.holes.range(hole(first)..=hole(last));
+        let done = |(&hole, healing): (&Hole, &Healing)| (healing.after < place && within(hole)).then_some(hole);
+        let healed: Vec<Hole> = touched.filter_map(done).collect();
+        for hole in &healed {
+            self.holes.remove(hole);
         }
+        healed.len()
+    }
+
+    /// All of the volume was read from the primary and is on the device, the first of it journalled at `place`.
+    pub fn volume_healed(&mut self, volume: VolumeIndex, place: u64) {
+        self.holes.retain(|hole, healing| hole.volume != volume || healing.after >= place);
     }
 
     /// The device did not take it: later again.

@@ -355,7 +355,7 @@ pub static ROWS: &[Row] = &[
     answer("range-not-taken", These(&[K::Unmap, K::Combine, K::WriteLong]), NOT_TAKEN, MarkOutOfSync(Scope::Range), (K::Unmap, Reply::check(0x05, 0x26, 0x00))),
     answer("whole-not-taken", These(&[K::WholeMedium]), NOT_TAKEN, MarkOutOfSync(Scope::Volume), (K::WholeMedium, Reply::check(0x05, 0x20, 0x00))),
     answer("state-not-taken", These(&[K::Reservation, K::Parameters, K::UnitState, K::Carried]), NOT_TAKEN, Refuse, (K::Parameters, Reply::check(0x05, 0x26, 0x00))),
-    answer("unreadable-not-taken", These(&[K::Read, K::MarkUnreadable]), NOT_TAKEN, Refuse, (K::Read, Reply::check(0x05, 0x24, 0x00))),
+    Row::new("unreadable-not-taken", Any, These(&[K::Read, K::MarkUnreadable]), NOT_TAKEN, Refuse, (K::Read, Reply::check(0x03, 0x11, 0x00), Reply::check(0x05, 0x24, 0x00))),
     answer("opaque-not-taken", These(&[K::Refused, K::Opaque]), NOT_TAKEN, Stop(Why::Unsupported), (K::Opaque, Reply::check(0x05, 0x20, 0x00))),
     standby("lba-out-of-range", &[S::LbaOutOfRange], Stop(Why::TooSmall), Reply::check(0x05, 0x21, 0x00)),
     standby("no-such-lun", &[S::LunNotSupported], Stop(Why::DeviceGone), Reply::check(0x05, 0x25, 0x00)),
