@@ -355,7 +355,8 @@ mod tests {
             residual in any::<u32>(), result in any::<u32>(),
         ) {
             let command = Command { cdb: &cdb, sense: &sense, data_out: &data_out, residual, result, ..sample() };
-            prop_assert_eq!(Command::decode(&encode(&command)), Ok(command));
+            let bytes = encode(&command);
+            prop_assert_eq!(Command::decode(&bytes), Ok(command));
         }
     }
 }
