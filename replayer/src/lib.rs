@@ -4,6 +4,7 @@
 //! - [`command`]: SCSI commands on targets that take none.
 //! - [`compare`]: two volumes byte by byte.
 //! - [`pool`]: workers that put entries onto targets.
+//! - [`scsi`]: devices that take SCSI commands.
 //! - [`standby`]: the service that keeps a copy.
 //! - [`state_file`]: the durable checkpoint.
 #![forbid(unsafe_code)]
@@ -11,6 +12,7 @@
 pub mod command;
 pub mod compare;
 pub mod pool;
+pub mod scsi;
 pub mod standby;
 pub mod state_file;
 pub mod target;
