@@ -4,6 +4,7 @@ use formats::dirty::{self, DirtyMapFile};
 use formats::entry::{Entry, EntryHeader, Gap, HEADER_LEN, Origin, PayloadInfo, Record, Region};
 use formats::ids::{ByteRange, Position, Seq, StreamId, VolumeIndex};
 use formats::op::{Op, OpFlags, Status};
+use formats::scsi::{Cdb, Content, Decoded, DeviceType, Geometry, MAX_CDB, Sense, SenseFormat, decode, list, opcode};
 use formats::segment::{Cursor, FRAME_LEN, Frame, JournalState, MAX_COUNTER, Place, SEGMENT_HEADER_LEN, SegmentHeader};
 use formats::state::{StandbyRecord, StateVolume};
 use formats::wire::{
@@ -31,6 +32,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dirty-map", round: dirty_map },
     Target { name: "segment", round: segment },
     Target { name: "recovery", round: recovery },
+    Target { name: "cdb", round: cdb },
+    Target { name: "sense", round: sense },
 ];
 
 fn header(rng: &mut Rng, payload: &[u8]) -> EntryHeader {
@@ -322,4 +325,87 @@ fn repaired_head(bytes: &mut [u8], state: bool, rng: &mut Rng) {
     } else {
         repair(slot, SEGMENT_HEADER_LEN - 4, &[]);
     }
+}
+
+/// A command of the table, or of nobody, mutated: it decodes or says why; what it says of itself is within what there is.
+fn cdb(rng: &mut Rng) -> bool {
+    let row = opcode::rows().nth(rng.below(opcode::rows().count() as u64) as usize).expect("it is one of them");
+    let set = |cdb: Cdb, field: &opcode::Field| {
+        let value = rng.next_u64() >> rng.below(64);
+        cdb.with(row, field.name, value & field.max()).expect("it is masked to its width")
+    };
+    let mut bytes = row.fields.iter().fold(Cdb::of(row), set).to_vec();
+    if rng.one_in(4) {
+        bytes = noise(rng, MAX_CDB as u64 + 8);
+    } else if rng.one_in(2) {
+        mutate(&mut bytes, rng);
+    }
+    let Ok(command) = decode(&bytes, DeviceType::from_byte(rng.below(9) as u8)) else { return false };
+    assert_eq!(command.cdb.as_bytes(), bytes);
+    same_when_built_again(&command);
+    assert!(!command.to_string().is_empty());
+    if let Ok(moved) = command.with_lba_offset(rng.next_u64() as i64) {
+        assert_eq!(moved.transfer_blocks(), command.transfer_blocks());
+    }
+    effects(&command, rng);
+    true
+}
+
+/// A CDB built from what another says of itself says the same.
+fn same_when_built_again(command: &Decoded) {
+    let Some(row) = command.row() else { return };
+    let value = |field: &opcode::Field| command.get(field.name).expect("its row has the field");
+    let again =
+        row.fields.iter().fold(Cdb::of(row), |cdb, field| cdb.with(row, field.name, value(field)).expect("fits"));
+    let again = decode(&again, command.device).expect("what is built is whole");
+    assert_eq!(again.command, command.command);
+    assert!(row.fields.iter().all(|field| again.get(field.name) == Some(value(field))));
+    assert_eq!(again.transfer_bytes(4096), command.transfer_bytes(4096));
+}
+
+/// What it changes lies on the medium, and its content in the data.
+fn effects(command: &Decoded, rng: &mut Rng) {
+    let medium =
+        Geometry { block_size: 512 << rng.below(4), blocks: rng.below(1 << 40), per_physical: rng.below(9) as u32 };
+    let mut data: Vec<u8> = noise(rng, 9000);
+    if rng.one_in(2) {
+        data.iter_mut().step_by(2).for_each(|byte| *byte = 0);
+    }
+    for change in command.changes(&medium, &data).unwrap_or_default() {
+        assert!(change.range.fits(medium.whole().len), "{change:?}");
+        if let Content::Data(bytes) | Content::Repeat(bytes) = change.content {
+            assert!(data.get(bytes).is_some());
+        }
+    }
+    let _ = command.touched(&medium);
+    let before = data.clone();
+    if list::shift(command, &mut data, rng.next_u64() as i64).is_err() {
+        assert_eq!(data, before, "a refused move changes nothing");
+    }
+}
+
+/// Sense data of any length means the same after encoding it again.
+fn sense(rng: &mut Rng) -> bool {
+    let mut bytes = noise(rng, 255);
+    if let Some(first) = bytes.first_mut() {
+        *first = 0x70 | (*first & 0x83);
+    }
+    if bytes.len() > 8 && rng.one_in(2) {
+        bytes[7] = rng.below(bytes.len() as u64) as u8;
+        // Descriptors of the lengths that they should have, so that they are looked into.
+        let kinds: [(u8, u8); 7] = [(0, 10), (1, 10), (2, 6), (3, 2), (4, 2), (5, 2), (13, 30)];
+        let mut at = 8;
+        while at + 1 < bytes.len() {
+            let (kind, len) = kinds[rng.below(7) as usize];
+            overwrite(&mut bytes, at, &[kind, len]);
+            at += 2 + usize::from(len);
+        }
+    }
+    mutate(&mut bytes, rng);
+    let Ok(sense) = Sense::decode(&bytes) else { return false };
+    assert_eq!(Sense::decode(&sense.encode()), Ok(sense));
+    assert!(!sense.to_string().is_empty());
+    let wider = Sense { format: SenseFormat::Descriptor, ..sense };
+    assert_eq!(Sense::decode(&wider.encode()), Ok(wider));
+    true
 }

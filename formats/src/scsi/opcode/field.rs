@@ -72,7 +72,7 @@ field_names! {
     StreamControl "control",
     /// LOGICAL BLOCK DATA OFFSET of scattered data, in blocks.
     DataOffset "offset",
-    /// NUMBER OF LBA RANGE DESCRIPTORS.
+    /// NUMBER OF LBA RANGE DESCRIPTORS, or of a changer's elements.
     Ranges "ranges",
     /// BITMAP OPERATION of ORWRITE(32).
     BitmapOperation "bmop",

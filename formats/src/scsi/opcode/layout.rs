@@ -57,6 +57,7 @@ pub(super) const IMMED: Layout = &[immed(0)];
 pub(super) const LEN_3_2: Layout = &[be(N::Length, 3, 2)];
 pub(super) const LEN_7_2: Layout = &[LEN10];
 pub(super) const LEN_6_4: Layout = &[LEN12];
+pub(super) const LEN_8_2: Layout = &[be(N::Length, 8, 2)];
 pub(super) const LEN_10_4: Layout = &[LEN16];
 
 // SBC: blocks.
@@ -247,6 +248,6 @@ const DESTINATION: Field = be(N::Destination, 6, 2);
 pub(super) const MOVE_MEDIUM: Layout = &[TRANSPORT, SOURCE, DESTINATION];
 pub(super) const EXCHANGE_MEDIUM: Layout = &[TRANSPORT, SOURCE, DESTINATION, be(N::SecondDestination, 8, 2)];
 pub(super) const POSITION_TO_ELEMENT: Layout = &[TRANSPORT, be(N::Destination, 4, 2)];
-pub(super) const ELEMENT_STATUS: Layout = &[be(N::Element, 2, 2), be(N::Length, 7, 3)];
+pub(super) const ELEMENT_STATUS: Layout = &[be(N::Element, 2, 2), be(N::Ranges, 4, 2), be(N::Length, 7, 3)];
 pub(super) const ELEMENT_RANGE: Layout = &[be(N::Element, 2, 2), be(N::Ranges, 6, 2)];
-pub(super) const ELEMENT_ADDRESS: Layout = &[be(N::Element, 3, 2)];
+pub(super) const VOLUME_TAG: Layout = &[be(N::Element, 2, 2), be(N::Length, 8, 2)];

@@ -27,12 +27,12 @@ pub(super) const ROWS: &[Row] = rows! {
     0xa8 _ BLOCK "READ(12)" 12 RW12, In Blocks Nothing, Read Carry None;
     0xaa _ BLOCK "WRITE(12)" 12 RW12, Out Blocks Nothing, Write AsIs Write;
     0xab 0x01 NOT_MMC "READ MEDIA SERIAL NUMBER" 12 LEN_6_4, In Bytes Nothing, Read Carry None;
-    0xad _ MMC "READ DISC STRUCTURE" 12 NONE, In List Nothing, Read Carry None;
+    0xad _ MMC "READ DISC STRUCTURE" 12 LEN_8_2, In Bytes Nothing, Read Carry None;
     0xae _ SBC "WRITE AND VERIFY(12)" 12 VERIFY12, Out Blocks Nothing, Write AsIs Write;
     0xaf _ SBC "VERIFY(12)" 12 VERIFY12, Out Checked Nothing, Read Carry None;
     0xb5 _ NOT_SMC "SECURITY PROTOCOL OUT" 12 SECURITY, Out Bytes Nothing, State Refuse Unknown;
     0xb5 _ SMC "REQUEST VOLUME ELEMENT ADDRESS" 12 ELEMENT_STATUS, In Bytes Nothing, Read Carry None;
-    0xb6 _ SMC "SEND VOLUME TAG" 12 ELEMENT_ADDRESS, Out List Nothing, State Carry None;
+    0xb6 _ SMC "SEND VOLUME TAG" 12 VOLUME_TAG, Out Bytes Nothing, State Carry None;
     0xb7 _ SBC "READ DEFECT DATA(12)" 12 DEFECT12, In Bytes Nothing, Read Carry None;
     0xb8 _ SMC "READ ELEMENT STATUS" 12 ELEMENT_STATUS, In Bytes Nothing, Read Carry None;
 };
