@@ -82,6 +82,8 @@ const FIELDS: &[(&str, FieldName)] = &[
     ("scsi_sbc.fua", FieldName::Fua),
     ("scsi_sbc.get_lba_status.start_lba", FieldName::Lba),
     ("scsi_sbc.group", FieldName::Group),
+    ("scsi_sbc.lbdata", FieldName::LbData),
+    ("scsi_sbc.pbdata", FieldName::PbData),
     ("scsi_sbc.prefetch.immediate", FieldName::Immed),
     ("scsi_sbc.rdprotect", FieldName::Protect),
     ("scsi_sbc.rdwr10.lba", FieldName::Lba),

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::cdb::{CdbError, Decoded};
+use super::cdb::{Cdb, CdbError, Decoded};
 use super::opcode::{Class, Command, Data, Direction, Effect, FieldName, Replay, Row, Zero};
 
 /// A number of blocks.
@@ -17,8 +17,8 @@ pub enum Blocks {
 /// ATA PROTOCOL 3: no data (SAT-4, "PROTOCOL field").
 const ATA_NON_DATA: u64 = 3;
 /// ATA commands without data that change nothing on the medium: CHECK POWER MODE, STANDBY and IDLE of both kinds, FLUSH
-/// CACHE and its extended form, SMART (ACS-4).
-const ATA_HARMLESS: [u64; 8] = [0xe5, 0xe0, 0xe1, 0xe2, 0xe3, 0xe7, 0xea, 0xb0];
+/// CACHE and its extended form, SMART, SET FEATURES (ACS-4).
+const ATA_HARMLESS: [u64; 9] = [0xe5, 0xe0, 0xe1, 0xe2, 0xe3, 0xe7, 0xea, 0xb0, 0xef];
 
 impl Decoded {
     /// Its row; `None` for what the table does not have.
@@ -202,6 +202,16 @@ impl Decoded {
         let overflow = CdbError::LbaOverflow { command: row.name, lba, offset };
         let moved = lba.checked_add_signed(offset).ok_or(overflow)?;
         Ok(Self { cdb: self.cdb.with(row, FieldName::Lba, moved)?, ..*self })
+    }
+
+    /// The same command without what is meant for one device only: GROUP NUMBER (a hint of the lifetime of the data) and the
+    /// duration limit descriptor, which another device may refuse or take for something else.
+    #[must_use]
+    pub fn without_hints(&self) -> Self {
+        let Some(row) = self.row() else { return *self };
+        let hints = [FieldName::Group, FieldName::Duration, FieldName::DurationHigh];
+        let clear = |cdb: Cdb, hint| cdb.with(row, hint, 0).unwrap_or(cdb);
+        Self { cdb: hints.into_iter().filter(|hint| self.flag(*hint)).fold(self.cdb, clear), ..*self }
     }
 
     /// What it is in one line, such as `WRITE(10) lba 2048 blocks 8 fua`.

@@ -217,6 +217,8 @@ impl Decoded {
         let block = medium.block_size as usize;
         let content = match data.get(..block) {
             _ if self.flag(FieldName::Ndob) => Content::Zero,
+            // The device puts addresses into the blocks.
+            _ if self.flag(FieldName::LbData) || self.flag(FieldName::PbData) => Content::Unknown,
             Some(bytes) if bytes.iter().all(|byte| *byte == 0) => Content::Zero,
             Some(_) => Content::Repeat(0..block),
             None => return Err(self.too_short(u64::from(medium.block_size), data)),

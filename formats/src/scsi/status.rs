@@ -223,12 +223,13 @@ impl Outcome {
         u32::from_le_bytes([self.status.to_byte(), 0, self.host.to_byte(), self.driver.to_byte()])
     }
 
-    /// With the sense in `bytes`, which may be empty or cut short.
+    /// With the sense in `bytes`, which may be cut short. An empty buffer, or one of zeros that nobody wrote to, is no sense.
     ///
     /// # Errors
-    /// Says why the bytes are no sense data; an empty buffer is no error, it is no sense.
+    /// Says why the bytes are no sense data.
     pub fn with_sense(self, bytes: &[u8]) -> Result<Self, SenseError> {
-        let sense = if bytes.is_empty() { None } else { Some(Sense::decode(bytes)?) };
+        let is_blank = bytes.iter().all(|byte| *byte == 0);
+        let sense = if is_blank { None } else { Some(Sense::decode(bytes)?) };
         Ok(Self { sense, ..self })
     }
 
@@ -346,6 +347,7 @@ mod tests {
     #[test]
     fn sense_of_no_bytes_is_no_sense() {
         assert_eq!(Outcome::GOOD.with_sense(&[]), Ok(Outcome::GOOD));
+        assert_eq!(Outcome::GOOD.with_sense(&[0; 96]), Ok(Outcome::GOOD));
         assert!(Outcome::GOOD.with_sense(&[0x12]).is_err());
     }
 

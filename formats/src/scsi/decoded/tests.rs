@@ -130,3 +130,15 @@ fn an_address_is_moved_or_the_reason_given() {
     let inquiry = disk(&[0x12, 0, 0, 0, 36, 0]);
     assert_eq!(inquiry.with_lba_offset(7), Ok(inquiry));
 }
+
+#[test]
+fn hints_are_taken_out_and_nothing_else() {
+    let mut write = [0; 16];
+    (write[0], write[1], write[9], write[13], write[14], write[15]) = (0x8a, 0x09, 5, 2, 0xff, 0x04);
+    let command = disk(&write);
+    assert_eq!(format!("{command}"), "WRITE(16) lba 5 blocks 2 fua dld2 dld 3 group 63");
+    let plain = command.without_hints();
+    assert_eq!(format!("{plain}"), "WRITE(16) lba 5 blocks 2 fua");
+    assert_eq!((plain.cdb[1], plain.cdb[14], plain.cdb[15]), (0x08, 0, 0x04));
+    assert_eq!(disk(&[0xc1, 0xff]).without_hints(), disk(&[0xc1, 0xff]));
+}

@@ -58,6 +58,8 @@ fn write_same_repeats_or_zeroes_up_to_the_end() {
     let ndob = build::write_same_16(0, Blocks::Count(1), ndob).expect("fits");
     let expected = Change { may_unmap: true, ..Change::new(blocks(0, 1), Content::Zero) };
     assert_eq!(disk(&ndob).changes(&MEDIUM, &[]), Ok(vec![expected]));
+    let addressed = disk(&[0x41, 0x02, 0, 0, 0, 1, 0, 0, 1, 0]).changes(&MEDIUM, &[3; 512]);
+    assert_eq!(addressed, Ok(vec![Change::new(blocks(1, 1), Content::Unknown)]), "LBDATA");
     let nowhere = build::write_same_16(1000, Blocks::ToEnd, Same::default()).expect("fits");
     assert_eq!(disk(&nowhere).changes(&MEDIUM, &[1; 512]), Ok(vec![]));
 }

@@ -42,8 +42,16 @@ field_names! {
     Anchor "anchor",
     /// No data-out buffer: zeros are written.
     Ndob "ndob",
+    /// The LBA is put into the first bytes of each block (obsolete since SBC-3).
+    LbData "lbdata",
+    /// The physical address is put into the first bytes of each block (obsolete since SBC-3).
+    PbData "pbdata",
     /// BYTE CHECK.
     Bytchk "bytchk",
+    /// Duration limit descriptor, its low two bits or all of it.
+    Duration "dld",
+    /// Duration limit descriptor, its high bit where that lies apart.
+    DurationHigh "dld2",
     /// Status is returned before the work is done.
     Immed "immed",
     /// EXPECTED INITIAL LOGICAL BLOCK REFERENCE TAG.

@@ -67,17 +67,33 @@ pub(super) const SEEK6: Layout = &[LBA6];
 pub(super) const SEEK10: Layout = &[LBA10];
 pub(super) const RW10: Layout = &[protect(1), dpo(1), fua(1), LBA10, GROUP10, LEN10];
 pub(super) const RW12: Layout = &[protect(1), dpo(1), fua(1), LBA10, LEN12, GROUP12];
+/// READ(16) and WRITE(16).
+pub(super) const DLD16: Layout =
+    &[protect(1), dpo(1), fua(1), bit(N::DurationHigh, 1, 0), LBA16, LEN16, part(N::Duration, 14, 7, 6), GROUP16];
 pub(super) const RW16: Layout = &[protect(1), dpo(1), fua(1), LBA16, LEN16, GROUP16];
-pub(super) const RW32: Layout = &[GROUP32, protect(10), dpo(10), fua(10), LBA32, TAGS[0], TAGS[1], TAGS[2], LEN32];
+pub(super) const RW32: Layout =
+    &[GROUP32, protect(10), dpo(10), fua(10), part(N::Duration, 11, 2, 0), LBA32, TAGS[0], TAGS[1], TAGS[2], LEN32];
 const BYTCHK1: Field = part(N::Bytchk, 1, 2, 1);
 const BYTCHK10: Field = part(N::Bytchk, 10, 2, 1);
 pub(super) const VERIFY10: Layout = &[protect(1), dpo(1), BYTCHK1, LBA10, GROUP10, LEN10];
 pub(super) const VERIFY12: Layout = &[protect(1), dpo(1), BYTCHK1, LBA10, LEN12, GROUP12];
 pub(super) const VERIFY16: Layout = &[protect(1), dpo(1), BYTCHK1, LBA16, LEN16, GROUP16];
 pub(super) const VERIFY32: Layout = &[GROUP32, protect(10), dpo(10), BYTCHK10, LBA32, TAGS[0], TAGS[1], TAGS[2], LEN32];
-pub(super) const SAME10: Layout = &[protect(1), bit(N::Anchor, 1, 4), bit(N::Unmap, 1, 3), LBA10, GROUP10, LEN10];
-pub(super) const SAME16: Layout =
-    &[protect(1), bit(N::Anchor, 1, 4), bit(N::Unmap, 1, 3), bit(N::Ndob, 1, 0), LBA16, LEN16, GROUP16];
+const PB_DATA: Field = bit(N::PbData, 1, 2);
+const LB_DATA: Field = bit(N::LbData, 1, 1);
+pub(super) const SAME10: Layout =
+    &[protect(1), bit(N::Anchor, 1, 4), bit(N::Unmap, 1, 3), PB_DATA, LB_DATA, LBA10, GROUP10, LEN10];
+pub(super) const SAME16: Layout = &[
+    protect(1),
+    bit(N::Anchor, 1, 4),
+    bit(N::Unmap, 1, 3),
+    PB_DATA,
+    LB_DATA,
+    bit(N::Ndob, 1, 0),
+    LBA16,
+    LEN16,
+    GROUP16,
+];
 pub(super) const SAME32: Layout = &[
     GROUP32,
     protect(10),

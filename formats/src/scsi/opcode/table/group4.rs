@@ -21,10 +21,10 @@ pub(super) const ROWS: &[Row] = rows! {
     0x84 0x07 ANY "RECEIVE ROD TOKEN INFORMATION" 16 COPY_LIST2, In Bytes Nothing, Read Carry None;
     0x84 0x08 ANY "REPORT ALL ROD TOKENS" 16 LEN_10_4, In Bytes Nothing, Read Carry None;
     0x85 _ ANY "ATA PASS-THROUGH(16)" 16 ATA16, Both Ata Nothing, Write Refuse Unknown;
-    0x88 _ SBC "READ(16)" 16 RW16, In Blocks Nothing, Read Carry None;
+    0x88 _ SBC "READ(16)" 16 DLD16, In Blocks Nothing, Read Carry None;
     0x88 _ SSC "READ(16)" 16 TAPE_READ16, In Records Nothing, Read AsIs TapeMove;
     0x89 _ SBC "COMPARE AND WRITE" 16 COMPARE_WRITE, Out Pairs Nothing, Write Effect Compare;
-    0x8a _ SBC "WRITE(16)" 16 RW16, Out Blocks Nothing, Write AsIs Write;
+    0x8a _ SBC "WRITE(16)" 16 DLD16, Out Blocks Nothing, Write AsIs Write;
     0x8a _ SSC "WRITE(16)" 16 TAPE_WRITE16, Out Records Nothing, Write AsIs TapeWrite;
     0x8b _ SBC "ORWRITE(16)" 16 RW16, Out Blocks Nothing, Write Reread Combine;
     0x8c _ ANY "READ ATTRIBUTE" 16 ATTRIBUTE_IN, In Bytes Nothing, Read Carry None;
