@@ -189,15 +189,13 @@ impl Decoded {
     /// When the moved address does not fit the field, is below zero, or would not agree with the protection information
     /// that the command carries; and for a write up to the end of the device, whose end would be another.
     pub fn with_lba_offset(&self, offset: i64) -> Result<Self, CdbError> {
-        let Some((row, lba)) = self.row().zip(self.lba()) else { return Ok(*self) };
-        if offset == 0 {
-            return Ok(*self);
-        }
-        if self.class() == Class::Write && self.transfer_blocks() == Some(Blocks::ToEnd) {
-            return Err(CdbError::OpenEnded { command: row.name });
-        }
+        let Some(row) = self.row().filter(|_| offset != 0) else { return Ok(*self) };
         if self.flag(FieldName::Protect) {
             return Err(CdbError::Protected { command: row.name });
+        }
+        let Some(lba) = self.lba() else { return Ok(*self) };
+        if self.class() == Class::Write && self.transfer_blocks() == Some(Blocks::ToEnd) {
+            return Err(CdbError::OpenEnded { command: row.name });
         }
         let overflow = CdbError::LbaOverflow { command: row.name, lba, offset };
         let moved = lba.checked_add_signed(offset).ok_or(overflow)?;

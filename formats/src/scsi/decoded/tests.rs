@@ -125,6 +125,10 @@ fn an_address_is_moved_or_the_reason_given() {
     let protected = disk(&[0x2a, 0x20, 0, 0, 8, 0, 0, 0, 8, 0]);
     assert_eq!(protected.with_lba_offset(1), Err(CdbError::Protected { command: "WRITE(10)" }));
     assert_eq!(protected.with_lba_offset(0), Ok(protected));
+    let mut scattered = [0; 16];
+    (scattered[0], scattered[1], scattered[2]) = (0x9f, 0x12, 0x20);
+    let error = CdbError::Protected { command: "WRITE SCATTERED(16)" };
+    assert_eq!(disk(&scattered).with_lba_offset(1), Err(error), "its list holds the addresses");
     let to_end = disk(&[0x41, 0, 0, 0, 0, 5, 0, 0, 0, 0]);
     assert_eq!(to_end.with_lba_offset(1), Err(CdbError::OpenEnded { command: "WRITE SAME(10)" }));
     let inquiry = disk(&[0x12, 0, 0, 0, 36, 0]);
