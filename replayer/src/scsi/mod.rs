@@ -3,6 +3,9 @@
 //! A [`ScsiDevice`] executes one command at a time for each caller and says how it ended; it knows no records, no order
 //! and no policy. What a refusal or an error means for a standby is decided by `replication::errors`.
 
+mod aligned;
+pub mod sg;
+
 use std::io;
 use std::time::Duration;
 
@@ -28,6 +31,24 @@ pub enum Data<'a> {
     Out(&'a [u8]),
     /// From the device; filled as far as the residual says.
     In(&'a mut [u8]),
+}
+
+impl Data<'_> {
+    /// Bytes to be moved.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Out(bytes) => bytes.len(),
+            Self::In(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// A device that takes SCSI commands, from several threads at once.
