@@ -17,6 +17,7 @@ use crate::capture::queue::Taken;
 use crate::capture::{Batch, Capture, CaptureConfig};
 use crate::config::{AgentConfig, NamedDevice, pin_dir};
 use crate::error::AgentError;
+use crate::layer::Layer;
 use crate::preflight::{Host, features};
 use crate::probe::ops::Ops;
 use crate::probe::{Probe, ProbeSpec, layout};
@@ -121,6 +122,7 @@ fn bench_config(device: &Path, ring_bytes: u32) -> AgentConfig {
         region_bytes: 64 << 10,
         insecure: false,
         assume_identical: false,
+        layer: Layer::Block,
         bpffs: features::BPFFS.into(),
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use journal::SyncPolicy;
 
 use crate::error::AgentError;
+use crate::layer::Layer;
 
 /// A device and the name that both ends use for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct AgentConfig {
     pub insecure: bool,
     /// The administrator's word that the standby holds the same content already.
     pub assume_identical: bool,
+    /// What is captured of SCSI disks.
+    pub layer: Layer,
     /// Where the BPF file system is mounted.
     pub bpffs: PathBuf,
 }
@@ -99,6 +102,7 @@ mod tests {
             region_bytes: 64 << 10,
             insecure: false,
             assume_identical: false,
+            layer: Layer::Auto,
             bpffs: "/sys/fs/bpf".into(),
         }
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::btf::BtfError;
+use crate::layer::LayerError;
 use crate::preflight::features::{BpffsError, MissingFeature};
 use crate::preflight::{DeviceError, StackError};
 use crate::primary::LogError;
@@ -47,6 +48,9 @@ pub enum AgentError {
     /// Kernel structures that cannot be used.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// SCSI commands that cannot be captured.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
     /// The probe.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -114,6 +118,8 @@ impl AgentError {
         match self {
             Self::Usage(_) | Self::Config(_) | Self::Device(_) => ErrorClass::Usage,
             Self::Feature(_) | Self::Bpffs(_) | Self::Btf(_) | Self::Layout(_) => ErrorClass::NotPermitted,
+            Self::Layer(LayerError::NotScsi { .. }) => ErrorClass::Usage,
+            Self::Layer(LayerError::Kernel(_)) => ErrorClass::NotPermitted,
             Self::TimedOut { .. } | Self::NotConnected(_) => ErrorClass::Unreachable,
             Self::Stack(_) | Self::Busy { .. } | Self::SelfTest(_) => ErrorClass::Refused,
             Self::Probe(_)

@@ -10,6 +10,7 @@ pub mod capture;
 mod config;
 mod error;
 mod identity;
+mod layer;
 pub mod preflight;
 pub mod primary;
 pub mod probe;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 
 pub use config::{AgentConfig, NamedDevice};
 pub use error::{AgentError, ErrorClass};
+pub use layer::{Layer, LayerError};
 pub use status::{AgentStatus, DetachReport, DrainReport};
 pub use verify::{Difference, VerifyReport};
 

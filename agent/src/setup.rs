@@ -19,10 +19,12 @@ use tracing::{info, warn};
 
 use crate::btf::Btf;
 use crate::capture::assembler::Assembler;
+use crate::capture::scsi::Unit;
 use crate::capture::{Capture, CaptureConfig, Shared};
 use crate::config::{AgentConfig, pin_dir};
 use crate::error::AgentError;
 use crate::identity::Identity;
+use crate::layer;
 use crate::preflight::device::Mode;
 use crate::preflight::{Device, Host, features, stack};
 use crate::primary::core::{Core, CoreParts, VolumeInfo};
@@ -109,6 +111,8 @@ fn volume_of(device: &Device) -> Volume {
         words: 0,
         disk_dev: device.disk.major << 20 | device.disk.minor,
         bio_based: u32::from(device.mode == Mode::BioBased),
+        scsi_block_shift: 0,
+        pad: 0,
     }
 }
 
@@ -144,6 +148,7 @@ pub(crate) struct Attached {
     pub probe: Probe,
     pub spec: ProbeSpec,
     pub ops: Ops,
+    pub units: Vec<Option<Unit>>,
     identity: Identity,
     picked_up: bool,
 }
@@ -153,20 +158,21 @@ fn attach(config: &AgentConfig, observed: &Observed) -> Result<Attached, AgentEr
     let btf = Btf::kernel()?;
     let layout = layout::find(&btf, config.region_bytes.trailing_zeros())?;
     let mut spec = ProbeSpec { volumes: observed.volumes(), ring_bytes: config.ring_bytes, layout };
+    let units = layer::choose(config.layer, &observed.devices, &mut spec, &btf)?;
     let (ops, pins) = (Ops::of(&btf), pin_dir(&config.bpffs, &config.group));
     let saved = Identity::load(&config.dir, &observed.names, &observed.devices, config.region_bytes)?;
     if let Some(identity) = saved
         && let Some(probe) = Probe::open(&mut spec, &pins)?
     {
         info!("picked up the pinned probe, stream {}", identity.stream());
-        return Ok(Attached { probe, spec, ops, identity, picked_up: true });
+        return Ok(Attached { probe, spec, ops, units, identity, picked_up: true });
     }
     if crate::probe::remove(&pins)? {
         warn!("removed a pinned probe that belonged to another state directory or set of devices");
     }
     let identity = Identity::draw(&observed.names, &observed.devices, config.region_bytes)?;
     let probe = Probe::load(&mut spec, &pins)?;
-    Ok(Attached { probe, spec, ops, identity, picked_up: false })
+    Ok(Attached { probe, spec, ops, units, identity, picked_up: false })
 }
 
 fn assemble(
@@ -185,7 +191,7 @@ fn assemble_parts(
     disk: RealDisk,
     attached: Attached,
 ) -> Result<Ready, AgentError> {
-    let Attached { mut probe, spec, ops, identity, picked_up } = attached;
+    let Attached { mut probe, spec, ops, units, identity, picked_up } = attached;
     probe.forget_queues()?;
     let ring = probe.ring.take().ok_or(crate::probe::ProbeError::Incomplete("RING"))?;
     let probe = Arc::new(probe);
@@ -200,7 +206,7 @@ fn assemble_parts(
         first_seq: found.last_seq.next(),
         hole_timeout: HOLE_TIMEOUT,
     };
-    let assembler = Assembler::new(ops, clock_offset_ns());
+    let assembler = Assembler::new(ops, clock_offset_ns()).with_units(units);
     let capture = Capture::start(Arc::clone(&probe), ring, assembler, &capture_config)
         .map_err(|source| AgentError::System { what: "starting the capture thread", source })?;
     // Before the self-test, during which the commands of older epochs end.

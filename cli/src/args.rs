@@ -101,6 +101,9 @@ pub(crate) struct Attach {
     /// Size of a region of the dirty map, a power of two [default: 64K]
     #[arg(long, value_name = "SIZE")]
     pub(crate) region_size: Option<Size>,
+    /// What is captured of SCSI disks: auto, block or scsi (CDB, data, sense; also of what programs send) [default: auto]
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) layer: Option<agent::Layer>,
     /// When the journal is made durable: each, interval, interval:TIME or never (default: interval)
     #[arg(long, value_name = "WHEN")]
     pub(crate) sync: Option<Sync>,

@@ -77,6 +77,7 @@ struct AttachSection {
     journal_size: Option<Size>,
     ring_size: Option<Size>,
     region_size: Option<Size>,
+    layer: Option<agent::Layer>,
     sync: Option<Sync>,
     insecure: bool,
     control: Option<PathBuf>,
@@ -139,6 +140,7 @@ impl Config {
         or_this(&mut args.journal_size, file.journal_size);
         or_this(&mut args.ring_size, file.ring_size);
         or_this(&mut args.region_size, file.region_size);
+        or_this(&mut args.layer, file.layer);
         or_this(&mut args.sync, file.sync);
         or_this(&mut args.control, file.control);
         args.insecure |= file.insecure;

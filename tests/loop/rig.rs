@@ -146,6 +146,7 @@ impl Rig {
             region_bytes: 64 << 10,
             insecure: false,
             assume_identical: false,
+            layer: agent::Layer::Auto,
             bpffs: "/sys/fs/bpf".into(),
         };
         let mut standby_config = StandbyConfig::new("127.0.0.1:0", dir.path().join("standby"), volumes);

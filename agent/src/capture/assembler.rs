@@ -5,10 +5,14 @@
 use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
+use formats::command::Transfer;
 use formats::entry::{Origin, PayloadInfo};
 use formats::{ByteRange, Op, PayloadEncoding, Record, Seq, Status, VolumeIndex};
-use probe_types::{COMM_LEN, Completion, PayloadHead, STATUS_UNKNOWN, Withdrawn, event_kind, state};
+use probe_types::{
+    COMM_LEN, Completion, PayloadHead, STATUS_UNKNOWN, ScsiCommand, ScsiCompletion, Withdrawn, event_kind, state,
+};
 
+use super::scsi::{self, Unit};
 use crate::probe::ops::Ops;
 use crate::probe::ring::Slot;
 use crate::probe::shared::event;
@@ -79,6 +83,7 @@ struct Whole {
 /// Joins events. Memory is bounded by what the devices have in flight, and by `limit` beyond that.
 pub struct Assembler {
     ops: Ops,
+    units: Vec<Option<Unit>>,
     slab: BytesMut,
     pending: HashMap<u64, Pending, Identity>,
     clock_offset_ns: u64,
@@ -134,11 +139,18 @@ impl Assembler {
     pub fn new(ops: Ops, clock_offset_ns: u64) -> Self {
         Self {
             ops,
+            units: Vec::new(),
             slab: BytesMut::new(),
             pending: HashMap::default(),
             clock_offset_ns,
             counters: AssemblerCounters::default(),
         }
+    }
+
+    /// The logical units behind the volumes whose SCSI commands are captured, by index.
+    #[must_use]
+    pub fn with_units(self, units: Vec<Option<Unit>>) -> Self {
+        Self { units, ..self }
     }
 
     /// Its counts.
@@ -174,6 +186,10 @@ impl Assembler {
             event_kind::PAYLOAD_READ => self.payload(slot, AT_COMPLETION, false),
             event_kind::COMPLETION => match event::<Completion>(slot.bytes) {
                 Some(completion) => return self.completion(&completion),
+                None => self.counters.malformed += 1,
+            },
+            event_kind::SCSI_COMPLETION => match event::<ScsiCompletion>(slot.bytes) {
+                Some(completion) => return self.scsi_completion(&completion),
                 None => self.counters.malformed += 1,
             },
             event_kind::WITHDRAWN => match event::<Withdrawn>(slot.bytes) {
@@ -227,8 +243,20 @@ impl Assembler {
                 at_completion: self.take_whole(command.issue | AT_COMPLETION),
             };
         }
+        let record = self.record(completion);
+        let payload = if record.op == Op::Write && completion.status != STATUS_UNKNOWN {
+            self.payload_of(completion)
+        } else {
+            self.pending.remove(&command.issue);
+            Whole::none()
+        };
+        captured(record, payload, completion)
+    }
+
+    fn record(&self, completion: &Completion) -> Record {
+        let command = &completion.command;
         let (op, flags) = self.ops.translate(command.cmd_flags, completion.len);
-        let record = Record {
+        Record {
             seq: Seq(completion.seq),
             dep: Seq(command.dep),
             volume: VolumeIndex(command.volume),
@@ -237,21 +265,35 @@ impl Assembler {
             range: ByteRange::new(command.offset, completion.len),
             status: Status(completion.status as u8),
             origin: self.origin(completion),
+        }
+    }
+
+    /// As [`Self::completion`], with the SCSI command as the payload's trailer.
+    fn scsi_completion(&mut self, event: &ScsiCompletion) -> Assembled {
+        let (completion, scsi) = (&event.completion, &event.scsi);
+        let unit = self.units.get(usize::from(completion.command.volume)).copied().flatten();
+        let (Some(unit), 0) = (unit, completion.command.state & state::SELFTEST) else {
+            return self.completion(completion);
         };
-        let payload = if op == Op::Write && completion.status != STATUS_UNKNOWN {
-            self.payload_of(completion)
+        if completion.status == STATUS_UNKNOWN {
+            return self.completion(completion);
+        }
+        let mut record = self.record(completion);
+        if completion.command.state & state::PASSTHROUGH != 0 {
+            let data = self.take_whole(completion.command.issue).unwrap_or_default();
+            let out = if scsi.direction == Transfer::Out as u32 { scsi.transfer_len } else { 0 };
+            self.counters.payload_lost += u64::from(data.is_empty() && out > 0);
+            let whole = passthrough(&mut record, &unit, scsi, &data, out);
+            return captured(record, whole, completion);
+        }
+        let (content, data) = if record.op == Op::Write {
+            (self.payload_of(completion), Bytes::new())
         } else {
-            self.pending.remove(&command.issue);
-            Whole::none()
+            (Whole::none(), self.take_whole(completion.command.issue).unwrap_or_default())
         };
-        Assembled::Record(Captured {
-            record,
-            payload: payload.info,
-            bytes: payload.bytes,
-            in_ring: payload.in_ring,
-            epoch: command.epoch,
-            settles: completion.ended == 1 && command.state & state::UNTRACKED == 0,
-        })
+        let command = unit.command(scsi, &data, 0);
+        let (info, bytes) = scsi::with_trailer(content.info.encoding, &content.bytes, &command);
+        captured(record, Whole { info, bytes, in_ring: false }, completion)
     }
 
     fn take_whole(&mut self, issue: u64) -> Option<Bytes> {
@@ -338,6 +380,31 @@ impl Whole {
     fn carried(self) -> Self {
         if self.info.encoding == PayloadEncoding::Zero { Self { info: self.info, ..Self::none() } } else { self }
     }
+}
+
+fn captured(record: Record, payload: Whole, completion: &Completion) -> Assembled {
+    Assembled::Record(Captured {
+        record,
+        payload: payload.info,
+        bytes: payload.bytes,
+        in_ring: payload.in_ring,
+        epoch: completion.command.epoch,
+        settles: completion.ended == 1 && completion.command.state & state::UNTRACKED == 0,
+    })
+}
+
+/// A program's command: what it did is told by its CDB, not by the block layer.
+fn passthrough(record: &mut Record, unit: &Unit, scsi: &ScsiCommand, data: &[u8], wanted: u32) -> Whole {
+    let command = unit.command(scsi, data, wanted);
+    let meaning = scsi::meaning(&command);
+    (record.op, record.flags, record.range) = (meaning.op, meaning.flags, meaning.range);
+    record.status = scsi::status_of(&command, record.status);
+    let (info, bytes) = if meaning.is_content {
+        scsi::with_trailer(PayloadEncoding::Data, data, &unit.command(scsi, &[], 0))
+    } else {
+        scsi::with_trailer(PayloadEncoding::None, &[], &command)
+    };
+    Whole { info, bytes, in_ring: false }
 }
 
 /// Checksums a payload. The range that a completion covers may be a part of it, and a range of zeros is only said.

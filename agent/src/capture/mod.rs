@@ -11,6 +11,7 @@
 pub mod assembler;
 mod bell;
 pub mod queue;
+pub mod scsi;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};

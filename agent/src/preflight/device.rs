@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use formats::command::Hctl;
+use formats::scsi::DeviceType;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -29,6 +31,15 @@ impl fmt::Display for Mode {
             Self::BioBased => "bio-based",
         })
     }
+}
+
+/// A SCSI logical unit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScsiUnit {
+    /// Its four numbers.
+    pub unit: Hctl,
+    /// Its peripheral device type.
+    pub device_type: DeviceType,
 }
 
 /// A whole disk or a partition of one.
@@ -64,8 +75,8 @@ pub struct Device {
     pub rotational: bool,
     /// Whether pages under writeback are kept unchanged.
     pub stable_writes: bool,
-    /// Whether it is a SCSI disk.
-    pub scsi: bool,
+    /// Which SCSI logical unit it is on; none on other disks.
+    pub scsi: Option<ScsiUnit>,
     /// What its maker calls it.
     pub model: Option<String>,
     /// Its serial number or world-wide name.
@@ -225,7 +236,7 @@ impl Entry<'_> {
             write_cache: self.queue_text("write_cache").as_deref() == Some("write back"),
             rotational: self.queue_text("rotational").as_deref() == Some("1"),
             stable_writes: self.queue_text("stable_writes").as_deref() == Some("1"),
-            scsi: self.is_scsi(),
+            scsi: self.scsi_unit(),
             model: text(&self.disk.join("device/model")),
             serial: self.serial(),
             diskseq: number_in(self.disk, "diskseq"),
@@ -262,14 +273,25 @@ impl Entry<'_> {
         if queues { Mode::RequestBased } else { Mode::BioBased }
     }
 
-    fn is_scsi(&self) -> bool {
-        let subsystem = std::fs::read_link(self.disk.join("device/subsystem"));
-        subsystem.is_ok_and(|target| name_of(&target) == "scsi")
+    fn scsi_unit(&self) -> Option<ScsiUnit> {
+        let device = self.disk.join("device");
+        let subsystem = std::fs::read_link(device.join("subsystem")).ok()?;
+        let address = std::fs::read_link(&device).ok()?;
+        let unit = parse_hctl(&name_of(&address)).filter(|_| name_of(&subsystem) == "scsi")?;
+        Some(ScsiUnit { unit, device_type: DeviceType::from_byte(number_in(&device, "type")?) })
     }
 
     fn serial(&self) -> Option<String> {
         ["serial", "device/serial", "wwid", "device/wwid"].iter().find_map(|name| text(&self.disk.join(name)))
     }
+}
+
+/// `HOST:CHANNEL:TARGET:LUN`, as sysfs names a logical unit.
+fn parse_hctl(name: &str) -> Option<Hctl> {
+    let mut parts = name.split(':');
+    let mut next = || parts.next()?.parse::<u64>().ok();
+    let unit = Hctl { host: next()? as u32, channel: next()? as u32, id: next()? as u32, lun: next()? };
+    parts.next().is_none().then_some(unit)
 }
 
 fn number_in<T: std::str::FromStr>(dir: &Path, name: &str) -> Option<T> {

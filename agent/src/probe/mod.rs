@@ -12,6 +12,7 @@ pub mod layout;
 pub mod ops;
 mod pins;
 pub mod ring;
+pub mod scsi;
 pub mod shared;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +23,9 @@ use aya::programs::RawTracePoint;
 use aya::programs::links::FdLink;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use probe_types::{CpuCounters, EPOCH_SLOTS, InFlight, Layout, MAX_VOLUMES, Order, TABLE_BUCKETS, TABLE_WAYS, Volume};
+use probe_types::{
+    CpuCounters, EPOCH_SLOTS, InFlight, Layout, MAX_VOLUMES, OpcodeRule, Order, TABLE_BUCKETS, TABLE_WAYS, Volume,
+};
 
 use self::pins::Pins;
 use self::ring::Ring;
@@ -36,6 +39,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pr
 const REQUEST_PROGRAMS: [&str; 3] = ["block_rq_complete", "block_rq_requeue", "block_rq_issue"];
 /// Programs of bio-based devices.
 const BIO_PROGRAMS: [&str; 2] = ["block_bio_complete", "block_bio_queue"];
+/// Programs that see how SCSI commands end.
+const SCSI_PROGRAMS: [&str; 2] = ["scsi_dispatch_cmd_done", "scsi_dispatch_cmd_timeout"];
 /// Programs that see commands come.
 const ISSUE_PROGRAMS: [&str; 2] = ["block_rq_issue", "block_bio_queue"];
 /// Maps that outlive the agent.
@@ -118,6 +123,7 @@ impl Probe {
         place_words(spec);
         let mut ebpf = load_object(spec)?;
         fill_volumes(&mut ebpf, &spec.volumes)?;
+        fill_opcodes(&mut ebpf)?;
         let pins = Pins::create(pin_dir)?;
         let result = attach_and_pin(&mut ebpf, &pins, spec).and_then(|()| Self::open_pins(pins, spec));
         if result.is_err() {
@@ -214,7 +220,8 @@ fn all_pins(spec: &ProbeSpec) -> Vec<String> {
 fn programs(spec: &ProbeSpec) -> Vec<&'static str> {
     let bio = spec.volumes.iter().any(|volume| volume.bio_based != 0);
     let bio_programs: &[&str] = if bio { &BIO_PROGRAMS } else { &[] };
-    REQUEST_PROGRAMS.iter().chain(bio_programs).copied().collect()
+    let scsi_programs: &[&str] = if spec.layout.request_size > 0 { &SCSI_PROGRAMS } else { &[] };
+    scsi_programs.iter().chain(&REQUEST_PROGRAMS).chain(bio_programs).copied().collect()
 }
 
 /// Gives each volume its words of the dirty map, one behind the other.
@@ -239,6 +246,7 @@ fn load_object(spec: &ProbeSpec) -> Result<Ebpf, ProbeError> {
         .map_max_entries("SPACE_REQUEST", cpus() as u32)
         .map_max_entries("SPACE_BIO", cpus() as u32)
         .map_max_entries("SPACE_COMPLETE", cpus() as u32)
+        .map_max_entries("SCSI", if spec.layout.request_size > 0 { TABLE_BUCKETS * TABLE_WAYS } else { 1 })
         .map_max_entries("DIRTY", spec.layout.words_per_slot * EPOCH_SLOTS)
         .load(OBJECT)
         .map_err(refused)
@@ -255,6 +263,15 @@ fn fill_volumes(ebpf: &mut Ebpf, volumes: &[Volume]) -> Result<(), ProbeError> {
     // In reverse, so that the first volume of a disk is what stays.
     for (index, volume) in volumes.iter().enumerate().rev() {
         disks.insert(volume.disk_dev, index as u32 + 1, 0).map_err(refused)?;
+    }
+    Ok(())
+}
+
+fn fill_opcodes(ebpf: &mut Ebpf) -> Result<(), ProbeError> {
+    let map = ebpf.map_mut("OPCODES").ok_or(ProbeError::Incomplete("OPCODES"))?;
+    let mut array: Array<_, Plain<OpcodeRule>> = Array::try_from(map).map_err(refused)?;
+    for (opcode, rule) in scsi::rules().into_iter().enumerate() {
+        array.set(opcode as u32, Plain(rule), 0).map_err(refused)?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use aya::Pod;
-use probe_types::{CpuCounters, InFlight, Layout, TABLE_WAYS, Volume};
+use probe_types::{CpuCounters, InFlight, Layout, OpcodeRule, TABLE_WAYS, Volume};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// A type that consists of 64-bit words, or of 32-bit words in pairs, without padding.
@@ -38,6 +38,8 @@ pub struct Plain<T: Copy>(pub T);
 
 // SAFETY: `repr(C)` integers without padding.
 unsafe impl Pod for Plain<Volume> {}
+// SAFETY: `repr(C)` bytes without padding.
+unsafe impl Pod for Plain<OpcodeRule> {}
 // SAFETY: `repr(C)` integers of one size.
 unsafe impl Pod for Plain<Layout> {}
 
@@ -149,6 +151,8 @@ pub unsafe trait Event: Copy {}
 unsafe impl Event for probe_types::PayloadHead {}
 // SAFETY: integers only.
 unsafe impl Event for probe_types::Completion {}
+// SAFETY: integers only.
+unsafe impl Event for probe_types::ScsiCompletion {}
 // SAFETY: integers only.
 unsafe impl Event for probe_types::Withdrawn {}
 

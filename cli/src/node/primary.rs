@@ -71,6 +71,7 @@ impl Plan {
             region_bytes: args.region_size.unwrap_or(Size(64 << 10)).0 as u32,
             insecure: args.insecure,
             assume_identical: args.assume_identical,
+            layer: args.layer.unwrap_or_default(),
             bpffs: features::BPFFS.into(),
         };
         Ok(Self { config, devices, group })

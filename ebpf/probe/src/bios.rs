@@ -5,7 +5,7 @@ use aya_ebpf::maps::Array;
 use aya_ebpf::programs::RawTracePointContext;
 use probe_types::Volume;
 
-use crate::commands::{Completed, Issued, begin, complete};
+use crate::commands::{Completed, Issued, Nature, begin, complete};
 use crate::disks::first_volume;
 use crate::kernel::{Window, read};
 use crate::layout;
@@ -57,7 +57,9 @@ fn submit(bio: u64) -> Option<()> {
         key: bio,
         cmd_flags: window.field(layout!(bio_opf)),
         sector: window.field(layout!(bio_sector)),
+        sectors: u64::from(window.field::<u32>(layout!(bio_size))) >> 9,
         bytes: window.field(layout!(bio_size)),
+        nature: Nature::Block,
         first_bio: bio,
         request: false,
         first_volume,

@@ -4,14 +4,15 @@ use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_co
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_log_ebpf::info;
 use probe_types::{
-    COMM_LEN, Completion, CpuCounters, EPOCH_SLOTS, InFlight, MAX_COPIED, MAX_VOLUMES, Order, STATUS_UNKNOWN, Withdrawn, event_kind,
+    COMM_LEN, Completion, CpuCounters, EPOCH_SLOTS, InFlight, MAX_COPIED, MAX_VOLUMES, Order, STATUS_UNKNOWN, ScsiCompletion, Withdrawn, event_kind,
     state,
 };
 
 use crate::disks::{Place, place};
 use crate::layout;
-use crate::maps::{RING, add, count, counters, order};
+use crate::maps::{RING, SCSI, add, count, counters, order};
 use crate::payload::{Scratch, Source, copy};
+use crate::scsi;
 use crate::table::{Claimed, Slot, claim, find, release};
 use crate::dirty;
 
@@ -29,12 +30,36 @@ pub struct Issued {
     pub cmd_flags: u32,
     /// First sector on the disk.
     pub sector: u64,
+    /// Sectors it changes; 0 for a command without a place (a flush), whose sector says nothing.
+    pub sectors: u64,
+    /// Bytes of its data.
     pub bytes: u32,
     pub first_bio: u64,
+    pub nature: Nature,
     /// Whether it is a request (bios chained) or a bio.
     pub request: bool,
     /// First volume of its disk, plus one.
     pub first_volume: u32,
+}
+
+/// Who made a command, as far as the probe treats it differently.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Nature {
+    /// The block layer; nothing more is known.
+    Block,
+    /// The block layer, and its SCSI command is captured.
+    Scsi,
+    /// A program, and its SCSI command is captured.
+    Passthrough,
+    /// The same, and it may change any block.
+    PassthroughAnywhere,
+}
+
+impl Nature {
+    #[inline(always)]
+    const fn is_passthrough(self) -> bool {
+        matches!(self, Self::Passthrough | Self::PassthroughAnywhere)
+    }
 }
 
 /// Whether an operation number is among those carried.
@@ -42,12 +67,6 @@ pub struct Issued {
 fn carried(op: u32) -> bool {
     let mask = if op < 32 { layout!(ops_carried_low) } else { layout!(ops_carried_high) };
     op < 64 && mask >> (op & 31) & 1 == 1
-}
-
-/// An empty command (a flush) has no place; its sector says nothing.
-#[inline(always)]
-fn sectors_of(issued: &Issued) -> u64 {
-    u64::from(issued.bytes) >> 9
 }
 
 /// Handles an issue on an observed disk.
@@ -59,12 +78,15 @@ pub fn begin<S: Scratch>(issued: &Issued) -> Option<()> {
     if op == READ {
         return begin_read::<S>(issued, order, counters);
     }
-    let (place, straddles) = place(issued.first_volume - 1, issued.sector, sectors_of(issued), counters)?;
+    let (place, straddles) = place(issued.first_volume - 1, issued.sector, issued.sectors, counters)?;
     // SAFETY: map values, here and below.
     unsafe {
         let epoch = core::ptr::read_volatile(&raw const (*order).epoch);
         dirty::mark(&place, epoch);
-        if !carried(op) {
+        if issued.nature == Nature::PassthroughAnywhere {
+            dirty::mark_whole(place.volume, epoch);
+        }
+        if !issued.nature.is_passthrough() && !carried(op) {
             count(&raw mut (*counters).filtered);
             count(slot_of(&raw mut (*counters).lost, epoch));
             return None;
@@ -88,13 +110,34 @@ pub fn begin<S: Scratch>(issued: &Issued) -> Option<()> {
         command.dep = core::ptr::read_volatile(&raw const (*order).seq);
         command.epoch = epoch;
         command.depth = if depth > 0xffff { 0xffff } else { depth as u16 };
-        if op == WRITE && issued.bytes > 0 {
-            command.state = copy_payload::<S>(issued, command.issue, straddles, order, counters);
-            command.captured = if command.state == state::PAYLOAD_WHOLE { issued.bytes } else { 0 };
+        let data = data_of(issued, op);
+        if data.bytes > 0 {
+            command.state = copy_payload::<S>(issued, &data, command.issue, straddles, order, counters);
+            command.captured = if command.state == state::PAYLOAD_WHOLE { data.bytes } else { 0 };
+        }
+        if issued.nature != Nature::Block && scsi::remember(slot.index, issued.key, issued.nature.is_passthrough()) {
+            command.state |= if issued.nature.is_passthrough() { state::SCSI | state::PASSTHROUGH } else { state::SCSI };
         }
         count(slot_of(&raw mut (*counters).issued, epoch));
     }
     Some(())
+}
+
+/// Where the data to a device lies.
+struct Data {
+    bytes: u32,
+    piece: Option<scsi::Piece>,
+}
+
+#[inline(always)]
+fn data_of(issued: &Issued, op: u32) -> Data {
+    let in_bios = op == WRITE || (issued.nature.is_passthrough() && op == layout!(op_drv_out));
+    if in_bios {
+        return Data { bytes: issued.bytes, piece: None };
+    }
+    // What the disk driver made itself lies in no bio.
+    let piece = if issued.nature == Nature::Scsi { scsi::first_piece(issued.key) } else { None };
+    Data { bytes: piece.map_or(0, |piece| piece.len), piece }
 }
 
 /// One of three per-epoch counters.
@@ -123,14 +166,15 @@ fn begin_read<S: Scratch>(issued: &Issued, order: *mut Order, counters: *mut Cpu
         if volume == 0 {
             return None;
         }
-        let (place, straddles) = place(issued.first_volume - 1, issued.sector, sectors_of(issued), counters)?;
+        let (place, straddles) = place(issued.first_volume - 1, issued.sector, issued.sectors, counters)?;
         let within = (place.sector << 9).wrapping_sub((*order).selftest_offset) < (*order).selftest_len;
         if place.volume + 1 != volume || !within {
             return None;
         }
         let command = &mut *remember(issued.key, order, counters)?.command;
         describe(command, issued, &place, counters);
-        command.state = copy_payload::<S>(issued, command.issue, straddles, order, counters) | state::SELFTEST;
+        let data = Data { bytes: issued.bytes, piece: None };
+        command.state = copy_payload::<S>(issued, &data, command.issue, straddles, order, counters) | state::SELFTEST;
         command.captured = issued.bytes;
     }
     Some(())
@@ -163,6 +207,7 @@ fn describe(command: &mut InFlight, issued: &Issued, place: &Place, counters: *m
 #[inline(always)]
 fn copy_payload<S: Scratch>(
     issued: &Issued,
+    data: &Data,
     issue: u64,
     straddles: bool,
     order: *mut Order,
@@ -172,15 +217,16 @@ fn copy_payload<S: Scratch>(
     unsafe {
         let selftest = issued.cmd_flags & 0xff == READ;
         let addresses_only = core::ptr::read_volatile(&raw const (*order).addresses_only) != 0;
-        if straddles || issued.bytes > MAX_COPIED || (addresses_only && !selftest) {
+        if straddles || data.bytes > MAX_COPIED || (addresses_only && !selftest) {
             return state::PAYLOAD_LOST;
         }
         let source = Source {
             first_bio: issued.first_bio,
-            bytes: issued.bytes,
+            bytes: data.bytes,
             issue,
             kind: if selftest { event_kind::PAYLOAD_TEST } else { event_kind::PAYLOAD },
             chained: issued.request,
+            piece: data.piece,
             anchor_page: (*order).anchor_page,
             anchor_va: (*order).anchor_va,
         };
@@ -216,7 +262,7 @@ fn end_unseen(slot: Slot, order: *mut Order, counters: *mut CpuCounters) {
         if (*old).state & state::SELFTEST == 0 {
             count(&raw mut (*counters).unseen);
             info!((), "a command at byte {} of volume {} ended unseen", (*old).offset, (*old).volume);
-            tell(old, STATUS_UNKNOWN, (*old).remaining, true, order, counters);
+            tell(slot, STATUS_UNKNOWN, (*old).remaining, true, order, counters);
             add(&raw mut (*order).in_flight, u64::MAX);
             count(slot_of(&raw mut (*counters).ended, (*old).epoch));
         }
@@ -273,16 +319,17 @@ pub fn complete<S: Scratch>(completed: &Completed) -> Option<()> {
     // SAFETY: map values. Issue and completions of one request come one after the other.
     unsafe {
         let remaining = (*command).remaining;
-        if completed.bytes == 0 && remaining > 0 {
+        let at_once = (*command).state & state::PASSTHROUGH != 0;
+        if completed.bytes == 0 && remaining > 0 && !at_once {
             count(&raw mut (*counters).zero_completions);
             return Some(());
         }
-        let len = if completed.bytes < remaining { completed.bytes } else { remaining };
+        let len = if completed.bytes < remaining && !at_once { completed.bytes } else { remaining };
         let ended = len == remaining;
         if (*command).state & state::SELFTEST != 0 {
             selftest_read::<S>(completed, &*command, order, counters);
         }
-        tell(command, completed.status, len, ended, order, counters);
+        tell(slot, completed.status, len, ended, order, counters);
         if ended {
             finish(slot, order, counters);
         } else {
@@ -309,6 +356,7 @@ fn selftest_read<S: Scratch>(completed: &Completed, command: &InFlight, order: *
         issue: command.issue,
         kind: event_kind::PAYLOAD_READ,
         chained: completed.request,
+        piece: None,
         anchor_page,
         anchor_va,
     };
@@ -321,24 +369,20 @@ fn selftest_read<S: Scratch>(completed: &Completed, command: &InFlight, order: *
 /// The pointers point into map values.
 #[inline(always)]
 unsafe fn tell(
-    command: *mut InFlight,
+    slot: Slot,
     status: u32,
     len: u64,
     ended: bool,
     order: *mut Order,
     counters: *mut CpuCounters,
 ) {
+    let command = slot.command;
     // SAFETY: the caller's promise.
     unsafe {
         let selftest = (*command).state & state::SELFTEST != 0;
         // Drawn whether or not there is room: a hole in the numbers is how the agent learns of a loss.
         let seq = if selftest { 0 } else { add(&raw mut (*order).seq, 1) + 1 };
-        let Some(mut event) = RING.reserve::<Completion>(0) else {
-            count(&raw mut (*counters).lost_completions);
-            count(slot_of(&raw mut (*counters).lost, (*command).epoch));
-            return;
-        };
-        event.as_mut_ptr().write(Completion {
+        let completion = Completion {
             kind: event_kind::COMPLETION,
             status,
             seq,
@@ -347,9 +391,42 @@ unsafe fn tell(
             ended: u32::from(ended),
             pad: 0,
             command: *command,
-        });
+        };
+        let sent = if (*command).state & state::SCSI == 0 { send(completion, order) } else { send_scsi(slot, completion, order) };
+        if sent.is_none() {
+            count(&raw mut (*counters).lost_completions);
+            count(slot_of(&raw mut (*counters).lost, (*command).epoch));
+        }
+    }
+}
+
+/// # Safety
+/// `order` points into a map value.
+#[inline(always)]
+unsafe fn send(completion: Completion, order: *mut Order) -> Option<()> {
+    let mut event = RING.reserve::<Completion>(0)?;
+    // SAFETY: the slot is ours until it is submitted; the rest is the caller's promise.
+    unsafe {
+        event.as_mut_ptr().write(completion);
         event.submit(wakeup(order));
     }
+    Some(())
+}
+
+/// # Safety
+/// As of `send`.
+#[inline(always)]
+unsafe fn send_scsi(slot: Slot, completion: Completion, order: *mut Order) -> Option<()> {
+    let scsi = SCSI.get_ptr(slot.index)?;
+    let mut event = RING.reserve::<ScsiCompletion>(0)?;
+    let to = event.as_mut_ptr();
+    // SAFETY: as above; the SCSI side belongs to the slot.
+    unsafe {
+        (&raw mut (*to).completion).write(Completion { kind: event_kind::SCSI_COMPLETION, ..completion });
+        (&raw mut (*to).scsi).copy_from_nonoverlapping(scsi, 1);
+        event.submit(wakeup(order));
+    }
+    Some(())
 }
 
 /// The ring flags that wake the agent only if it sleeps.

@@ -16,6 +16,7 @@ mod kernel;
 mod maps;
 mod payload;
 mod requests;
+mod scsi;
 mod table;
 
 #[cfg(not(test))]

@@ -4,7 +4,8 @@ use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, RingBuf};
 use probe_types::{
-    CpuCounters, EPOCH_SLOTS, InFlight, Layout, MAX_VOLUMES, Order, TABLE_BUCKETS, TABLE_WAYS, Volume,
+    CpuCounters, EPOCH_SLOTS, InFlight, Layout, MAX_VOLUMES, OpcodeRule, Order, ScsiCommand, TABLE_BUCKETS, TABLE_WAYS,
+    Volume,
 };
 
 use crate::payload::Space;
@@ -43,6 +44,18 @@ static LAYOUT: Layout = Layout {
     bio_io_vec: 0,
     bdev_disk: 0,
     status_is_errno: 0,
+    request_size: 0,
+    scsi_cmnd: 0,
+    scsi_cmd_len: 0,
+    scsi_direction: 0,
+    scsi_transfer_len: 0,
+    scsi_sgl: 0,
+    scsi_residual: 0,
+    scsi_result: 0,
+    scsi_sense: 0,
+    scsi_cmnd_is_pointer: 0,
+    op_drv_out: 0,
+    op_drv_in: 0,
     region_shift: 0,
     ops_carried_low: 0,
     ops_carried_high: 0,
@@ -88,6 +101,12 @@ pub static KNOWN: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
 pub static KEYS: Array<[u64; TABLE_WAYS as usize]> = Array::with_max_entries(TABLE_BUCKETS, MMAPABLE);
 #[map]
 pub static COMMANDS: Array<InFlight> = Array::with_max_entries(TABLE_BUCKETS * TABLE_WAYS, MMAPABLE);
+/// The SCSI side of the commands in `COMMANDS`; a single entry when no SCSI command is captured.
+#[map]
+pub static SCSI: Array<ScsiCommand> = Array::with_max_entries(1, 0);
+/// By operation code.
+#[map]
+pub static OPCODES: Array<OpcodeRule> = Array::with_max_entries(256, 0);
 #[map]
 pub static SPACE_REQUEST: Array<Space> = Array::with_max_entries(CPUS, 0);
 #[map]

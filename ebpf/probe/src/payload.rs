@@ -8,6 +8,7 @@ use probe_types::{CpuCounters, PayloadHead, slot, state};
 use crate::kernel::{Window, read};
 use crate::layout;
 use crate::maps::{RING, add, count};
+use crate::scsi::Piece;
 
 /// `BPF_RB_NO_WAKEUP`: the completion decides whether the agent is woken.
 const NO_WAKEUP: u64 = 1;
@@ -82,6 +83,8 @@ pub struct Source {
     pub kind: u32,
     /// Whether bios are chained by `bi_next` (a request's) or there is one.
     pub chained: bool,
+    /// The data, where it is in one piece and in no bio; the bios are not looked at then.
+    pub piece: Option<Piece>,
     pub anchor_page: u64,
     pub anchor_va: u64,
 }
@@ -93,7 +96,11 @@ pub fn copy<S: Scratch>(source: &Source, counters: *mut CpuCounters) -> u32 {
     // SAFETY: this CPU's own scratch, see `Scratch`.
     let (walk, bio) = unsafe { (&mut (*space).walk, &mut (*space).bio) };
     start(walk, source);
-    if !enter_bio(walk, bio, source.first_bio, source.chained) || !enter_vec(walk) {
+    let entered = match &source.piece {
+        Some(piece) => enter_piece(walk, piece),
+        None => enter_bio(walk, bio, source.first_bio, source.chained) && enter_vec(walk),
+    };
+    if !entered {
         walk.failed = state::PAYLOAD_LOST;
     } else if walk.piece_left >= walk.left && source.bytes as usize <= slot::SMALL {
         copy_small(walk);
@@ -161,6 +168,23 @@ struct BioVec {
     offset: u32,
 }
 
+/// Makes a piece of a scatter list the current one, and the only one.
+#[inline(always)]
+fn enter_piece(walk: &mut Walk, piece: &Piece) -> bool {
+    walk.next_bio = 0;
+    walk.bio_left = 0;
+    walk.va = page_address(walk, piece.page).wrapping_add(u64::from(piece.offset));
+    walk.piece_left = piece.len;
+    piece.len >= walk.left
+}
+
+/// The kernel's direct map is linear, so one known pair of page and address gives all others.
+#[inline(always)]
+fn page_address(walk: &Walk, page: u64) -> u64 {
+    let pages = (page.wrapping_sub(walk.anchor_page) as i64) >> layout!(page_struct_shift);
+    walk.anchor_va.wrapping_add((pages << layout!(page_shift)) as u64)
+}
+
 /// Makes the next entry of the current bio's vector the current piece.
 #[inline(always)]
 fn enter_vec(walk: &mut Walk) -> bool {
@@ -171,10 +195,7 @@ fn enter_vec(walk: &mut Walk) -> bool {
         return false;
     }
     let len = if vec.len - done < walk.bio_left { vec.len - done } else { walk.bio_left };
-    // The kernel's direct map is linear, so one known pair of page and address gives all others.
-    let pages = (vec.page.wrapping_sub(walk.anchor_page) as i64) >> layout!(page_struct_shift);
-    let page_va = walk.anchor_va.wrapping_add((pages << layout!(page_shift)) as u64);
-    walk.va = page_va.wrapping_add(u64::from(vec.offset)).wrapping_add(u64::from(done));
+    walk.va = page_address(walk, vec.page).wrapping_add(u64::from(vec.offset)).wrapping_add(u64::from(done));
     walk.piece_left = len;
     walk.bio_left -= len;
     walk.index += 1;

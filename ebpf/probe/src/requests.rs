@@ -4,14 +4,15 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::RawTracePointContext;
 use aya_log_ebpf::debug;
-use probe_types::Order;
+use probe_types::{Order, rule};
 
-use crate::commands::{Completed, Issued, begin, complete, untracked, withdraw};
+use crate::commands::{Completed, Issued, Nature, begin, complete, untracked, withdraw};
 use crate::disks::first_volume;
 use crate::kernel::{Window, read};
 use crate::layout;
-use crate::maps::{SPACE_COMPLETE, SPACE_REQUEST, order};
+use crate::maps::{SPACE_COMPLETE, SPACE_REQUEST, VOLUMES, order};
 use crate::payload::{Scratch, Space};
+use crate::scsi;
 
 struct Issue;
 struct Complete;
@@ -96,15 +97,45 @@ fn issued(rq: u64, head: &Window<64>, order: *mut Order) -> Option<Issued> {
     if first_volume == 0 {
         return None;
     }
-    Some(Issued {
+    let bytes: u32 = head.field(layout!(rq_data_len));
+    let issued = Issued {
         key: rq,
         cmd_flags: head.field(layout!(rq_cmd_flags)),
         sector: head.field(layout!(rq_sector)),
-        bytes: head.field(layout!(rq_data_len)),
+        sectors: u64::from(bytes) >> 9,
+        bytes,
         first_bio: head.field(layout!(rq_bio)),
+        nature: Nature::Block,
         request: true,
         first_volume,
-    })
+    };
+    if scsi::is_on() { of_scsi(issued) } else { Some(issued) }
+}
+
+/// The same of a request to a disk whose SCSI commands are captured; none for a program's command that changes nothing.
+#[inline(always)]
+fn of_scsi(issued: Issued) -> Option<Issued> {
+    // SAFETY: a map value, written only before the programs are attached.
+    let volume = unsafe { *VOLUMES.get_ptr(issued.first_volume - 1)? };
+    if volume.scsi_block_shift == 0 {
+        return Some(issued);
+    }
+    let op = issued.cmd_flags & 0xff;
+    if op != layout!(op_drv_out) && op != layout!(op_drv_in) {
+        return Some(Issued { nature: Nature::Scsi, ..issued });
+    }
+    let sent = scsi::passthrough(issued.key)?;
+    if sent.is_read() {
+        return None;
+    }
+    let stateful = Issued { sector: 0, sectors: 0, nature: Nature::Passthrough, ..issued };
+    if sent.rule.kind == rule::ANYWHERE {
+        return Some(Issued { nature: Nature::PassthroughAnywhere, ..stateful });
+    }
+    let (sector, sectors) = sent.sectors(volume.scsi_block_shift);
+    // What reaches beyond the device is refused by it and changes nothing.
+    let inside = sectors <= volume.sectors && sector <= volume.sectors - sectors;
+    if sent.rule.kind == rule::RANGE && inside { Some(Issued { sector, sectors, ..stateful }) } else { Some(stateful) }
 }
 
 #[inline(always)]

@@ -12,6 +12,8 @@ use crate::maps::{COMMANDS, KEYS};
 pub struct Slot {
     key: *mut u64,
     pub command: *mut InFlight,
+    /// Its place in the tables beside `COMMANDS`.
+    pub index: u32,
 }
 
 /// What was found when a place was claimed.
@@ -32,9 +34,10 @@ fn bucket_of(key: u64) -> u32 {
 
 #[inline(always)]
 fn slot(bucket: u32, keys: *mut u64, way: u32) -> Option<Slot> {
-    let command = COMMANDS.get_ptr_mut(bucket * TABLE_WAYS + way)?;
+    let index = bucket * TABLE_WAYS + way;
+    let command = COMMANDS.get_ptr_mut(index)?;
     // SAFETY: `way` is below TABLE_WAYS.
-    Some(Slot { key: unsafe { keys.add(way as usize) }, command })
+    Some(Slot { key: unsafe { keys.add(way as usize) }, command, index })
 }
 
 /// The way that holds `key`.

@@ -34,6 +34,80 @@ pub mod event_kind {
     pub const PAYLOAD_READ: u32 = 4;
     /// As `PAYLOAD`, of a read of the self-test: what lay in its buffer.
     pub const PAYLOAD_TEST: u32 = 5;
+    /// [`super::ScsiCompletion`].
+    pub const SCSI_COMPLETION: u32 = 6;
+}
+
+/// Bytes of a CDB that the kernel holds (`struct scsi_cmnd.cmnd`, include/scsi/scsi_cmnd.h).
+pub const CDB_LEN: usize = 32;
+/// Bytes of its sense buffer (`SCSI_SENSE_BUFFERSIZE`).
+pub const SENSE_LEN: usize = 96;
+
+/// What an operation code does to a disk's blocks, as far as the probe must know: derived by the agent from the opcode
+/// table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct OpcodeRule {
+    /// One of [`rule`].
+    pub kind: u8,
+    /// Byte of the CDB where the LBA begins.
+    pub lba_at: u8,
+    /// Bytes of the LBA: 4 or 8.
+    pub lba_len: u8,
+    /// Byte of the CDB where the number of blocks begins.
+    pub count_at: u8,
+    /// Bytes of that number: 2 or 4.
+    pub count_len: u8,
+    /// Keeps the size a multiple of 8.
+    pub pad: [u8; 3],
+}
+
+/// Values of [`OpcodeRule::kind`].
+pub mod rule {
+    /// Changes nothing: counted, not carried.
+    pub const READ: u8 = 0;
+    /// Changes no block: carried.
+    pub const STATE: u8 = 1;
+    /// Changes the blocks that its fields name: carried.
+    pub const RANGE: u8 = 2;
+    /// May change any block: carried.
+    pub const ANYWHERE: u8 = 3;
+}
+
+/// What is remembered of a SCSI command beside [`InFlight`], at the same place of a table of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ScsiCommand {
+    /// Bytes that it moves.
+    pub transfer_len: u32,
+    /// Bytes of these that were not moved.
+    pub residual: u32,
+    /// `scsi_cmnd.result`: status byte, host byte in bits 16 to 23.
+    pub result: u32,
+    /// `enum dma_data_direction`.
+    pub direction: u32,
+    /// Bytes of the CDB.
+    pub cdb_len: u32,
+    /// Whether sense data was read (1).
+    pub has_sense: u32,
+    /// Whether it timed out (1).
+    pub timed_out: u32,
+    /// Whether a program sent it, not the disk driver (1).
+    pub passthrough: u32,
+    /// The CDB.
+    pub cdb: [u8; CDB_LEN],
+    /// Sense data.
+    pub sense: [u8; SENSE_LEN],
+}
+
+/// A SCSI command, or a part of one, has completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ScsiCompletion {
+    /// As of any command; its `kind` is [`event_kind::SCSI_COMPLETION`].
+    pub completion: Completion,
+    /// The rest.
+    pub scsi: ScsiCommand,
 }
 
 /// Payload capacities of the three slot sizes of the ring, in bytes.
@@ -75,6 +149,10 @@ pub mod state {
     pub const SELFTEST: u32 = 4;
     /// Its issue was never seen (the table was full, or the program could not run): nothing but the range is known.
     pub const UNTRACKED: u32 = 8;
+    /// A SCSI command: the rest is in the table of SCSI commands.
+    pub const SCSI: u32 = 16;
+    /// A program sent it, not the disk driver. It completes at once: its bytes are those of its data, not of its range.
+    pub const PASSTHROUGH: u32 = 32;
 }
 
 /// A command between issue and completion: the value of the in-flight table, keyed by the address of its `struct
@@ -241,6 +319,10 @@ pub struct Volume {
     pub disk_dev: u32,
     /// 1: bio-based, watched at submission; 0: request-based.
     pub bio_based: u32,
+    /// log2 of the bytes of a logical block when the SCSI commands of its disk are captured; 0 when not.
+    pub scsi_block_shift: u32,
+    /// Keeps the size a multiple of 8.
+    pub pad: u32,
 }
 
 /// Offsets, in bytes, into structures of the running kernel, and values of its enums. Found in BTF by the agent.
@@ -299,6 +381,30 @@ pub struct Layout {
     pub bdev_disk: u32,
     /// 1 where `block_rq_complete` passes a negative errno (before 6.1), 0 where it passes a `blk_status_t`.
     pub status_is_errno: u32,
+    /// Bytes of `struct request`; the `struct scsi_cmnd` lies behind it. 0 when no SCSI command is captured.
+    pub request_size: u32,
+    /// `struct scsi_cmnd`: `cmnd`.
+    pub scsi_cmnd: u32,
+    /// `struct scsi_cmnd`: `cmd_len`.
+    pub scsi_cmd_len: u32,
+    /// `struct scsi_cmnd`: `sc_data_direction`.
+    pub scsi_direction: u32,
+    /// `struct scsi_cmnd`: `sdb.length`.
+    pub scsi_transfer_len: u32,
+    /// `struct scsi_cmnd`: `sdb.table.sgl`.
+    pub scsi_sgl: u32,
+    /// `struct scsi_cmnd`: `resid_len`.
+    pub scsi_residual: u32,
+    /// `struct scsi_cmnd`: `result`.
+    pub scsi_result: u32,
+    /// `struct scsi_cmnd`: `sense_buffer`.
+    pub scsi_sense: u32,
+    /// 1 where `cmnd` is a pointer (up to 5.17), 0 where it is the array itself.
+    pub scsi_cmnd_is_pointer: u32,
+    /// REQ_OP_DRV_OUT: a passthrough command with data to the device.
+    pub op_drv_out: u32,
+    /// REQ_OP_DRV_IN: any other passthrough command.
+    pub op_drv_in: u32,
     /// log2 of bytes per region of the dirty map.
     pub region_shift: u32,
     /// Bit `n` set: REQ_OP number `n` changes the medium and is carried.
@@ -311,6 +417,23 @@ pub struct Layout {
     pub volumes: u32,
 }
 
+impl Default for ScsiCommand {
+    fn default() -> Self {
+        Self {
+            transfer_len: 0,
+            residual: 0,
+            result: 0,
+            direction: 0,
+            cdb_len: 0,
+            has_sense: 0,
+            timed_out: 0,
+            passthrough: 0,
+            cdb: [0; CDB_LEN],
+            sense: [0; SENSE_LEN],
+        }
+    }
+}
+
 const _: () = {
     assert!(size_of::<PayloadHead>() == 24);
     assert!(size_of::<InFlight>() == 96);
@@ -318,5 +441,8 @@ const _: () = {
     assert!(size_of::<Withdrawn>() == 16);
     assert!(size_of::<Order>() == 128);
     assert!(size_of::<CpuCounters>() == 27 * 8);
-    assert!(size_of::<Volume>() == 32);
+    assert!(size_of::<Volume>() == 40);
+    assert!(size_of::<OpcodeRule>() == 8);
+    assert!(size_of::<ScsiCommand>() == 160);
+    assert!(size_of::<ScsiCompletion>() == 296);
 };

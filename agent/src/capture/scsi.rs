@@ -1,0 +1,211 @@
+//! A SCSI completion as a record: what it did to the medium, and the command itself as the trailer of its payload.
+
+use bytes::Bytes;
+use formats::command::{Command, CommandFlags, Hctl, Transfer};
+use formats::entry::{MAX_PAYLOAD, PayloadEncoding, PayloadInfo};
+use formats::scsi::{Class, Content, DeviceType, Geometry};
+use formats::{ByteRange, Op, OpFlags, Status};
+use probe_types::{CDB_LEN, SENSE_LEN, ScsiCommand};
+
+/// `BLK_STS_IOERR`.
+const IO_ERROR: Status = Status(10);
+/// Bytes of sense data in front of ADDITIONAL SENSE LENGTH's last byte, which counts what follows (SPC-5, "Sense data").
+const SENSE_HEAD: usize = 8;
+
+/// The logical unit behind a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unit {
+    /// Its four numbers.
+    pub unit: Hctl,
+    /// Its peripheral device type.
+    pub device: DeviceType,
+    /// Its medium.
+    pub medium: Geometry,
+}
+
+impl Unit {
+    /// The command that the probe saw; `data_out` is what it was sent besides content.
+    #[must_use]
+    pub fn command<'a>(&self, scsi: &'a ScsiCommand, data_out: &'a [u8], wanted: u32) -> Command<'a> {
+        let mut flags = CommandFlags::empty();
+        flags.set(CommandFlags::PASSTHROUGH, scsi.passthrough != 0);
+        flags.set(CommandFlags::ERROR_HANDLED, scsi.timed_out != 0);
+        flags.set(CommandFlags::DATA_MISSING, (data_out.len() as u64) < u64::from(wanted));
+        Command {
+            unit: self.unit,
+            device: self.device,
+            medium: Some(self.medium),
+            flags,
+            transfer: Transfer::from_tag(scsi.direction as u8).unwrap_or(Transfer::None),
+            transfer_len: scsi.transfer_len,
+            // A device may say that it left more than there was.
+            residual: scsi.residual.min(scsi.transfer_len),
+            result: scsi.result,
+            cdb: &scsi.cdb[..(scsi.cdb_len as usize).clamp(1, CDB_LEN)],
+            sense: sense_of(scsi),
+            data_out,
+        }
+    }
+}
+
+/// The part of the sense buffer that was filled.
+fn sense_of(scsi: &ScsiCommand) -> &[u8] {
+    if scsi.has_sense == 0 {
+        return &[];
+    }
+    let len = SENSE_HEAD + usize::from(scsi.sense[SENSE_HEAD - 1]);
+    &scsi.sense[..len.min(SENSE_LEN)]
+}
+
+/// What a program's command did, in the words of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meaning {
+    /// What it did.
+    pub op: Op,
+    /// Modifiers.
+    pub flags: OpFlags,
+    /// Where; the hull of all places.
+    pub range: ByteRange,
+    /// Whether its data is the content of the range, all of it.
+    pub is_content: bool,
+}
+
+/// Tells what a program's command did, as far as bytes can: the standby then need not speak SCSI to follow.
+#[must_use]
+pub fn meaning(command: &Command<'_>) -> Meaning {
+    let plain = |op| Meaning { op, flags: OpFlags::default(), range: ByteRange::default(), is_content: false };
+    let Ok(decoded) = formats::scsi::decode(command.cdb, command.device) else { return plain(Op::Opaque) };
+    if decoded.class() == Class::Sync {
+        return plain(Op::Flush);
+    }
+    let Some(changes) = command.changes() else { return plain(Op::Opaque) };
+    let flags = if decoded.is_durable() { OpFlags::FUA } else { OpFlags::default() };
+    match changes.as_slice() {
+        [change] if change.content == Content::Data(0..command.data_out.len()) => {
+            Meaning { op: Op::Write, flags, range: change.range, is_content: true }
+        }
+        changes => Meaning { range: hull(changes.iter().map(|change| change.range)), ..plain(Op::Scsi) },
+    }
+}
+
+fn hull(ranges: impl Iterator<Item = ByteRange>) -> ByteRange {
+    let both = |a: ByteRange, b: ByteRange| {
+        let offset = a.offset.min(b.offset);
+        ByteRange::new(offset, a.end().max(b.end()) - offset)
+    };
+    ranges.reduce(both).unwrap_or_default()
+}
+
+/// The status of a program's command: the block layer calls some failures a success, as the program gets the sense data.
+#[must_use]
+pub fn status_of(command: &Command<'_>, block: Status) -> Status {
+    let done = command.outcome().is_ok_and(|outcome| outcome.is_done());
+    if block.is_ok() && !done { IO_ERROR } else { block }
+}
+
+/// `content` with the command behind it. Where both are too much for one entry, the command goes without its data, and
+/// then without anything.
+#[must_use]
+pub fn with_trailer(encoding: PayloadEncoding, content: &[u8], command: &Command<'_>) -> (PayloadInfo, Bytes) {
+    let fits = |command: &Command<'_>| content.len() + command.encoded_len() <= MAX_PAYLOAD as usize;
+    if !fits(command) && !command.data_out.is_empty() {
+        let flags = command.flags | CommandFlags::DATA_MISSING;
+        return with_trailer(encoding, content, &Command { data_out: &[], flags, ..*command });
+    }
+    if !fits(command) {
+        return (PayloadInfo { encoding, ..PayloadInfo::data(content) }, Bytes::copy_from_slice(content));
+    }
+    let mut bytes = Vec::with_capacity(content.len() + command.encoded_len());
+    bytes.extend_from_slice(content);
+    command.write_to(&mut bytes);
+    let info = PayloadInfo { encoding, trailer: command.encoded_len() as u32, ..PayloadInfo::data(&bytes) };
+    (info, bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNIT: Unit = Unit {
+        unit: Hctl { host: 1, channel: 0, id: 0, lun: 0 },
+        device: DeviceType::DISK,
+        medium: Geometry::new(512, 1000),
+    };
+
+    fn scsi(cdb: &[u8], len: u32) -> ScsiCommand {
+        let mut scsi = ScsiCommand {
+            cdb_len: cdb.len() as u32,
+            transfer_len: len,
+            direction: 1,
+            passthrough: 1,
+            ..ScsiCommand::default()
+        };
+        scsi.cdb[..cdb.len()].copy_from_slice(cdb);
+        scsi
+    }
+
+    fn meant(cdb: &[u8], data: &[u8]) -> Meaning {
+        let scsi = scsi(cdb, data.len() as u32);
+        meaning(&UNIT.command(&scsi, data, data.len() as u32))
+    }
+
+    #[test]
+    fn a_write_is_a_write_whoever_sent_it() {
+        let meaning = meant(&[0x2a, 8, 0, 0, 0, 2, 0, 0, 1, 0], &[7; 512]);
+        let range = ByteRange::new(1024, 512);
+        assert_eq!(meaning, Meaning { op: Op::Write, flags: OpFlags::FUA, range, is_content: true });
+    }
+
+    #[test]
+    fn what_is_no_plain_write_keeps_its_data_in_the_command() {
+        let same = meant(&[0x41, 0, 0, 0, 0, 2, 0, 0, 3, 0], &[7; 512]);
+        assert_eq!((same.op, same.range, same.is_content), (Op::Scsi, ByteRange::new(1024, 1536), false));
+        let flush = meant(&[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[]);
+        assert_eq!((flush.op, flush.range), (Op::Flush, ByteRange::default()));
+        let select = meant(&[0x15, 0x10, 0, 0, 4, 0], &[0; 4]);
+        assert_eq!((select.op, select.range), (Op::Scsi, ByteRange::default()));
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_opaque() {
+        assert_eq!(meant(&[0x04, 0, 0, 0, 0, 0], &[]).op, Op::Opaque, "FORMAT UNIT");
+        assert_eq!(meant(&[0xc5; 10], &[1; 9]).op, Op::Opaque, "a vendor's");
+        assert_eq!(meant(&[0x2a, 0, 0, 0], &[1; 512]).op, Op::Opaque, "a CDB that is too short");
+        assert_eq!(meant(&[0x2a, 0, 0, 0, 0, 2, 0, 0, 9, 0], &[7; 512]).op, Op::Opaque, "data that is missing");
+        assert_eq!(meant(&[0x2a, 0, 0xff, 0, 0, 2, 0, 0, 1, 0], &[7; 512]).op, Op::Opaque, "beyond the medium");
+    }
+
+    #[test]
+    fn a_failure_is_one_even_where_the_block_layer_says_success() {
+        let mut failed = scsi(&[0x2a, 0, 0, 0, 0, 2, 0, 0, 1, 0], 512);
+        failed.result = 2;
+        failed.has_sense = 1;
+        failed.sense[..3].copy_from_slice(&[0x70, 0, 3]);
+        failed.sense[7] = 10;
+        let command = UNIT.command(&failed, &[], 512);
+        assert_eq!(command.sense.len(), 18);
+        assert!(command.flags.contains(CommandFlags::DATA_MISSING));
+        assert_eq!(status_of(&command, Status::OK), IO_ERROR);
+        failed.sense[2] = 1;
+        assert_eq!(status_of(&UNIT.command(&failed, &[], 0), Status::OK), Status::OK, "recovered");
+    }
+
+    #[test]
+    fn what_is_too_much_for_an_entry_goes_without() {
+        let scsi = scsi(&[0x3b, 2, 0, 0, 0, 0, 0, 0, 0, 0], 0);
+        let most = vec![1; MAX_PAYLOAD as usize];
+        let (info, _) = with_trailer(PayloadEncoding::None, &[], &UNIT.command(&scsi, &most, 0));
+        assert_eq!((info.len, info.trailer), (74, 74));
+        let (info, _) = with_trailer(PayloadEncoding::Data, &most, &UNIT.command(&scsi, &[], 0));
+        assert_eq!((info.len, info.trailer), (MAX_PAYLOAD, 0));
+    }
+
+    #[test]
+    fn the_command_lies_behind_the_content() {
+        let scsi = scsi(&[0x2a, 0, 0, 0, 0, 2, 0, 0, 1, 0], 512);
+        let command = UNIT.command(&scsi, &[], 0);
+        let (info, bytes) = with_trailer(PayloadEncoding::Data, &[7; 512], &command);
+        assert_eq!((info.content_len(), info.len as usize), (512, bytes.len()));
+        assert_eq!(Command::decode(&bytes[512..]), Ok(command));
+    }
+}
