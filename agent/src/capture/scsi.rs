@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use formats::command::{Command, CommandFlags, Hctl, Transfer};
 use formats::entry::{MAX_PAYLOAD, PayloadEncoding, PayloadInfo};
-use formats::scsi::{Class, Content, DeviceType, Geometry};
+use formats::scsi::{Class, Content, Decoded, DeviceType, Geometry};
 use formats::{ByteRange, Op, OpFlags, Status};
 use probe_types::{CDB_LEN, SENSE_LEN, ScsiCommand};
+use replication::errors::{CommandKind, PrimaryOutcome, first_row};
 
 /// `BLK_STS_IOERR`.
 const IO_ERROR: Status = Status(10);
@@ -75,6 +76,9 @@ pub struct Meaning {
 pub fn meaning(command: &Command<'_>) -> Meaning {
     let plain = |op| Meaning { op, flags: OpFlags::default(), range: ByteRange::default(), is_content: false };
     let Ok(decoded) = formats::scsi::decode(command.cdb, command.device) else { return plain(Op::Opaque) };
+    if !succeeded(command) && changed_nothing(command, &decoded) {
+        return plain(Op::Scsi);
+    }
     if decoded.class() == Class::Sync {
         return plain(Op::Flush);
     }
@@ -99,8 +103,20 @@ fn hull(ranges: impl Iterator<Item = ByteRange>) -> ByteRange {
 /// The status of a program's command: the block layer calls some failures a success, as the program gets the sense data.
 #[must_use]
 pub fn status_of(command: &Command<'_>, block: Status) -> Status {
-    let done = command.outcome().is_ok_and(|outcome| outcome.is_done());
-    if block.is_ok() && !done { IO_ERROR } else { block }
+    if block.is_ok() && !succeeded(command) { IO_ERROR } else { block }
+}
+
+/// Whether the device did all of what it was told.
+fn succeeded(command: &Command<'_>) -> bool {
+    let all = command.residual == 0 || command.transfer != Transfer::Out;
+    command.outcome().is_ok_and(|outcome| outcome.is_done()) && all
+}
+
+/// Whether a command that failed is known to have changed no block (`docs/error-consistency.md`).
+fn changed_nothing(command: &Command<'_>, decoded: &Decoded) -> bool {
+    let Ok(outcome) = command.outcome() else { return false };
+    let row = first_row(PrimaryOutcome::classify(&outcome), CommandKind::of(decoded, false));
+    !row.row().effect.leaves_hole()
 }
 
 /// `content` with the command behind it. Where both are too much for one entry, the command goes without its data, and
@@ -186,6 +202,12 @@ mod tests {
         assert_eq!(command.sense.len(), 18);
         assert!(command.flags.contains(CommandFlags::DATA_MISSING));
         assert_eq!(status_of(&command, Status::OK), IO_ERROR);
+        assert_eq!(meaning(&command).op, Op::Opaque, "what a medium error left is not known");
+        let mut refused = failed;
+        refused.sense[2] = 5;
+        refused.sense[12] = 0x21;
+        let refused = meaning(&UNIT.command(&refused, &[], 512));
+        assert_eq!((refused.op, refused.range), (Op::Scsi, ByteRange::default()), "refused before it began");
         failed.sense[2] = 1;
         assert_eq!(status_of(&UNIT.command(&failed, &[], 0), Status::OK), Status::OK, "recovered");
     }

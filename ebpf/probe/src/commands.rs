@@ -382,17 +382,8 @@ unsafe fn tell(
         let selftest = (*command).state & state::SELFTEST != 0;
         // Drawn whether or not there is room: a hole in the numbers is how the agent learns of a loss.
         let seq = if selftest { 0 } else { add(&raw mut (*order).seq, 1) + 1 };
-        let completion = Completion {
-            kind: event_kind::COMPLETION,
-            status,
-            seq,
-            completed_ns: bpf_ktime_get_ns(),
-            len,
-            ended: u32::from(ended),
-            pad: 0,
-            command: *command,
-        };
-        let sent = if (*command).state & state::SCSI == 0 { send(completion, order) } else { send_scsi(slot, completion, order) };
+        let end = End { status, seq, len, ended };
+        let sent = if (*command).state & state::SCSI == 0 { send(slot, &end, order) } else { send_scsi(slot, &end, order) };
         if sent.is_none() {
             count(&raw mut (*counters).lost_completions);
             count(slot_of(&raw mut (*counters).lost, (*command).epoch));
@@ -400,14 +391,41 @@ unsafe fn tell(
     }
 }
 
+/// What a completion adds to its command.
+struct End {
+    status: u32,
+    seq: u64,
+    len: u64,
+    ended: bool,
+}
+
+/// Written in place: an event is too large for the stack.
+///
 /// # Safety
-/// `order` points into a map value.
+/// `to` is a slot's memory, `command` points into a map value.
 #[inline(always)]
-unsafe fn send(completion: Completion, order: *mut Order) -> Option<()> {
-    let mut event = RING.reserve::<Completion>(0)?;
-    // SAFETY: the slot is ours until it is submitted; the rest is the caller's promise.
+unsafe fn fill(to: *mut Completion, kind: u32, end: &End, command: *const InFlight) {
+    // SAFETY: the caller's promise.
     unsafe {
-        event.as_mut_ptr().write(completion);
+        (&raw mut (*to).kind).write(kind);
+        (&raw mut (*to).status).write(end.status);
+        (&raw mut (*to).seq).write(end.seq);
+        (&raw mut (*to).completed_ns).write(bpf_ktime_get_ns());
+        (&raw mut (*to).len).write(end.len);
+        (&raw mut (*to).ended).write(u32::from(end.ended));
+        (&raw mut (*to).pad).write(0);
+        (&raw mut (*to).command).copy_from_nonoverlapping(command, 1);
+    }
+}
+
+/// # Safety
+/// `slot` came from the table, `order` points into a map value.
+#[inline(always)]
+unsafe fn send(slot: Slot, end: &End, order: *mut Order) -> Option<()> {
+    let mut event = RING.reserve::<Completion>(0)?;
+    // SAFETY: the memory is ours until it is submitted; the rest is the caller's promise.
+    unsafe {
+        fill(event.as_mut_ptr(), event_kind::COMPLETION, end, slot.command);
         event.submit(wakeup(order));
     }
     Some(())
@@ -416,13 +434,13 @@ unsafe fn send(completion: Completion, order: *mut Order) -> Option<()> {
 /// # Safety
 /// As of `send`.
 #[inline(always)]
-unsafe fn send_scsi(slot: Slot, completion: Completion, order: *mut Order) -> Option<()> {
+unsafe fn send_scsi(slot: Slot, end: &End, order: *mut Order) -> Option<()> {
     let scsi = SCSI.get_ptr(slot.index)?;
     let mut event = RING.reserve::<ScsiCompletion>(0)?;
     let to = event.as_mut_ptr();
     // SAFETY: as above; the SCSI side belongs to the slot.
     unsafe {
-        (&raw mut (*to).completion).write(Completion { kind: event_kind::SCSI_COMPLETION, ..completion });
+        fill(&raw mut (*to).completion, event_kind::SCSI_COMPLETION, end, slot.command);
         (&raw mut (*to).scsi).copy_from_nonoverlapping(scsi, 1);
         event.submit(wakeup(order));
     }

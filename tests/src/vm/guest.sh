@@ -107,11 +107,32 @@ one_case() {
     rm -rf "$dir"
 }
 
+# Commands that programs send past the file system and the disk driver, some of which the device refuses.
+passthrough_workload() {
+    sg_raw -s 512 -i /tmp/random "$1" 2a 00 00 00 00 64 00 00 01 00 || return 1
+    sg_raw -s 1024 -i /tmp/random "$1" 8a 08 00 00 00 00 00 00 10 00 00 00 00 02 00 00 || return 1
+    sg_write_same --in=/tmp/random --xferlen=512 --lba=200 --num=16 "$1" || return 1
+    sg_write_same --16 --unmap --lba=400 --num=16 --xferlen=512 --in=/dev/zero "$1" || return 1
+    sg_unmap --lba=300 --num=8 --force "$1" || return 1
+    # scsi_debug of some kernels does not know it.
+    sg_write_verify --lba=700 --num=1 --ilen=512 --in=/tmp/random "$1"
+    dd if="$1" of=/tmp/pair bs=512 count=1 skip=4096 2>/dev/null
+    dd if=/tmp/random of=/tmp/pair bs=512 count=1 skip=9 seek=1 conv=notrunc 2>/dev/null
+    sg_compare_and_write --in=/tmp/pair --lba=4096 --num=1 --xferlen=1024 "$1" || return 1
+    # Miscompare, and beyond the end: neither changes anything.
+    sg_compare_and_write --in=/tmp/pair --lba=4096 --num=1 --xferlen=1024 "$1" && return 1
+    sg_raw -s 512 -i /tmp/random "$1" 2a 00 7f ff ff ff 00 00 01 00 && return 1
+    sg_sync "$1" || return 1
+}
+
 replicate() {
     ext4_workload "$device" >"$dir/workload.log" 2>&1 || { fail "the ext4 workload failed"; return; }
     drained_equal ext4
     raw_workload "$device" >"$dir/workload.log" 2>&1 || { fail "the raw workload failed"; return; }
     drained_equal raw
+    [ "$case" = scsi ] || return 0
+    passthrough_workload "$device" >"$dir/workload.log" 2>&1 || { fail "the passthrough workload failed"; return; }
+    drained_equal passthrough
 }
 
 # drained_equal WORKLOAD: drains and compares; past the page cache of the disk's own node.

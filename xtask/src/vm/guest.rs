@@ -14,7 +14,21 @@ use crate::vm::modules;
 
 /// Programs of this machine that guest scripts may call besides busybox and the binaries given; busybox has a cmp,
 /// but it compares byte by byte, which takes half a minute per disk in emulation.
-const PROGRAMS: [&str; 5] = ["mkfs.ext4", "e2fsck", "dmsetup", "fio", "cmp"];
+const PROGRAMS: [&str; 13] = [
+    "mkfs.ext4",
+    "e2fsck",
+    "dmsetup",
+    "fio",
+    "cmp",
+    "sg_raw",
+    "sg_write_same",
+    "sg_unmap",
+    "sg_sync",
+    "sg_compare_and_write",
+    "sg_persist",
+    "sg_wr_mode",
+    "sg_write_verify",
+];
 
 /// Folders that the init program mounts on.
 const FOLDERS: [&str; 8] = ["proc", "sys", "dev", "tmp", "run", "mnt", "var", "etc"];

@@ -37,7 +37,7 @@ pub(crate) fn run(series: Option<&str>, script: Option<&Path>) -> Result<()> {
         bail!("unknown kernel series '{}' (known: {})", series.unwrap_or_default(), SERIES.join(", "));
     }
     let results = match script {
-        Some(script) => on_each(&chosen, script, &[])?,
+        Some(script) => on_each(&chosen, script, &[&workspace::release_binary()?])?,
         None => suite(&chosen)?,
     };
     println!("vm: {} passed, {} failed", results.passed, results.failed.len());
@@ -59,7 +59,7 @@ pub(crate) fn suite(series: &[&str]) -> Result<Results> {
 
 /// What this machine lacks to run guests, in words; `None` when it can.
 pub(crate) fn lacking() -> Option<String> {
-    let programs = ["qemu-system-x86_64", "apt-get", "dpkg-deb", "busybox", "mkfs.ext4", "dmsetup", "xz"];
+    let programs = ["qemu-system-x86_64", "apt-get", "dpkg-deb", "busybox", "mkfs.ext4", "dmsetup", "xz", "sg_raw"];
     let missing: Vec<&str> = programs.into_iter().filter(|program| !process::exists(program)).collect();
     (!missing.is_empty()).then(|| format!("not installed: {} (scripts/setup.sh test)", missing.join(", ")))
 }
