@@ -5,6 +5,7 @@
 
 mod aligned;
 pub mod sg;
+pub mod simulated;
 
 use std::io;
 use std::time::Duration;
