@@ -47,7 +47,12 @@ pub fn block_bio_complete(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn submit(bio: u64) -> Option<()> {
-    let window = Window::<128>::at(bio)?;
+    // In the scratch space: with it on the stack the program is too large for one.
+    // SAFETY: this CPU's own, see `Scratch`; the copy of the payload takes it over after its last use here.
+    let window = unsafe { &mut (*Submit::space()?).bio };
+    if !window.load(bio) {
+        return None;
+    }
     let bdev: u64 = window.field(layout!(bio_bdev));
     let first_volume = first_volume(bdev, order()?, || read::<u64>(bdev, layout!(bdev_disk)));
     if first_volume == 0 || !bio_based(first_volume - 1)? {

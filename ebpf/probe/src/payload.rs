@@ -54,7 +54,7 @@ pub struct Walk {
 pub struct Space {
     walk: Walk,
     /// The bio being walked.
-    bio: Window<128>,
+    pub bio: Window<128>,
 }
 
 /// Scratch space of one program on one CPU. A program does not run inside itself on one CPU, so nobody shares it.
