@@ -1,8 +1,13 @@
-//! SCSI commands on targets that take none: their effect is written.
+//! SCSI commands on targets: issued again on those that take them ([`CommandTarget`]), and their effect written on those
+//! that do not ([`apply_effect`]).
+
+mod target;
 
 use formats::ByteRange;
 use formats::command::Command;
 use formats::scsi::effect::{Change, Content};
+
+pub use target::{CommandTarget, NotApplied, Replayed, Unapplied, Unfit};
 
 use crate::pool::Outcome;
 use crate::target::{Effect, Target, TargetError};

@@ -10,9 +10,11 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use formats::command::{Command, CommandError};
 use formats::{Crc32c, Entry, EntryHeader, Op, OpFlags, PayloadEncoding, Position, Record, Region};
+use replication::consistency::leaves_hole;
+use replication::errors::{Scope, StopReason};
 use thiserror::Error;
 
-use crate::command::apply_effect;
+use crate::command::{CommandTarget, NotApplied, Replayed, Unapplied, apply_effect};
 use crate::target::{Effect, Target, TargetError};
 
 /// One entry that may be applied now.
@@ -86,12 +88,73 @@ pub enum ApplyError {
         /// Position of the entry in the stream.
         position: Position,
     },
+    /// A hole of the standby's own making: its device did not take what the primary's did. What `scope` names must be read
+    /// from the primary again.
+    #[error("the entry at position {position} could not be applied: {scope} is out of sync after {why}")]
+    OutOfSync {
+        /// Position of the entry in the stream.
+        position: Position,
+        /// How much.
+        scope: Scope,
+        /// After what.
+        why: Unapplied,
+    },
+    /// Writes that the standby's device had taken may be lost: its journal must be applied again from the checkpoint, which
+    /// a start does.
+    #[error("at position {position}: {}", NotApplied::Lost { why: why.clone() })]
+    Lost {
+        /// Position of the entry in the stream.
+        position: Position,
+        /// Who told it.
+        why: Unapplied,
+    },
+    /// The error consistency table says to stop.
+    #[error("at position {position}: {}", NotApplied::Stopped { reason: *reason, why: why.clone() })]
+    Stopped {
+        /// Position of the entry in the stream.
+        position: Position,
+        /// In the table's word.
+        reason: StopReason,
+        /// At what.
+        why: Unapplied,
+    },
+    /// The SCSI command behind the entry is not for this device, or was abandoned.
+    #[error("the entry at position {position} could not be applied: {source}")]
+    NotApplied {
+        /// Position of the entry in the stream.
+        position: Position,
+        /// Why.
+        source: NotApplied,
+    },
     /// A bug in a target.
     #[error("the target panicked at the entry at position {position}; this is a bug, please report it")]
     Panicked {
         /// Position of the entry in the stream.
         position: Position,
     },
+}
+
+impl ApplyError {
+    fn not_applied(position: Position, reason: NotApplied) -> Self {
+        match reason {
+            NotApplied::OutOfSync { scope, why } => Self::OutOfSync { position, scope, why },
+            NotApplied::Lost { why } => Self::Lost { position, why },
+            NotApplied::Stopped { reason, why } => Self::Stopped { position, reason, why },
+            source @ (NotApplied::Unfit(_) | NotApplied::Abandoned) => Self::NotApplied { position, source },
+        }
+    }
+
+    /// A target's error, where it carries the table's word as that.
+    fn of_target(position: Position, source: TargetError) -> Self {
+        let inner = match &source {
+            TargetError::Io { source, .. } => source.get_ref().and_then(|inner| inner.downcast_ref::<NotApplied>()),
+            _ => None,
+        };
+        match inner.cloned() {
+            Some(reason) => Self::not_applied(position, reason),
+            None => Self::Target { position, source },
+        }
+    }
 }
 
 /// The result of one job.
@@ -154,6 +217,11 @@ pub fn apply(header: &EntryHeader, payload: &[u8], target: Option<&dyn Target>) 
     let position = header.position;
     check_payload(header, payload)?;
     let (content, trailer) = payload.split_at(payload.len() - header.payload.trailer as usize);
+    if let (Entry::Record(record), Some(commands)) = (&header.entry, commands(header, target))
+        && let Some(outcome) = replay(header, record, content, trailer, commands)?
+    {
+        return Ok(outcome);
+    }
     let applied = match (&header.entry, target) {
         (Entry::Gap(_), _) => return Ok(Outcome::Nothing),
         (Entry::Record(record), _) if !record.status.is_ok() => return Ok(Outcome::FailedOnPrimary),
@@ -162,7 +230,44 @@ pub fn apply(header: &EntryHeader, payload: &[u8], target: Option<&dyn Target>) 
         (Entry::Record(record), Some(target)) => apply_record(record, header.payload.encoding, content, target),
         (Entry::Region(region), Some(target)) => apply_region(region, header.payload.encoding, content, target),
     };
-    applied.map_err(|source| ApplyError::Target { position, source })
+    applied.map_err(|source| ApplyError::of_target(position, source))
+}
+
+/// Who takes the command behind an entry, if there is one and the target takes commands.
+fn commands<'a>(header: &EntryHeader, target: Option<&'a dyn Target>) -> Option<&'a dyn CommandTarget> {
+    target.filter(|_| header.payload.trailer > 0)?.commands()
+}
+
+/// Issues a record's command again; nothing when the record is to be applied by its range and content.
+fn replay(
+    header: &EntryHeader,
+    record: &Record,
+    content: &[u8],
+    trailer: &[u8],
+    commands: &dyn CommandTarget,
+) -> Result<Option<Outcome>, ApplyError> {
+    let position = header.position;
+    let command = Command::decode(trailer).map_err(|source| ApplyError::Command { position, source })?;
+    let replayed = commands.command(record, header.payload.encoding, content, &command);
+    // The primary goes by the header alone: it owes a region for what leaves a hole, and for nothing else.
+    let (heals, failed) = (leaves_hole(header), !record.status.is_ok());
+    Ok(Some(match replayed.map_err(|source| ApplyError::of_target(position, source))? {
+        Replayed::Applied(effect) => Outcome::Applied(effect),
+        Replayed::Unchanged if failed => Outcome::FailedOnPrimary,
+        Replayed::Unchanged => Outcome::Nothing,
+        Replayed::ReadBack(_) if heals && failed => Outcome::FailedOnPrimary,
+        Replayed::ReadBack(_) if heals => Outcome::NotReplayable,
+        Replayed::ReadBack(why) => return Err(ApplyError::OutOfSync { position, scope: Scope::Range, why }),
+        Replayed::NotCarried if heals => Outcome::NotCarried,
+        // The primary says so only of commands whose effect it could tell.
+        Replayed::NotCarried if record.op == Op::Scsi => return Err(ApplyError::NoEffect { position }),
+        Replayed::NotCarried | Replayed::AsRecord => return Ok(None),
+        Replayed::Noted(why) => {
+            tracing::warn!(%position, "not repeated: {why}");
+            Outcome::NotReplayable
+        }
+        Replayed::Failed(reason) => return Err(ApplyError::not_applied(position, reason)),
+    }))
 }
 
 fn check_payload(header: &EntryHeader, payload: &[u8]) -> Result<(), ApplyError> {

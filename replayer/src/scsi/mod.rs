@@ -4,6 +4,9 @@
 //! and no policy. What a refusal or an error means for a standby is decided by `replication::errors`.
 
 mod aligned;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod identity;
 pub mod sg;
 pub mod simulated;
 

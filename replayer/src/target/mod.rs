@@ -1,4 +1,4 @@
-//! Where a standby's copy lives: block devices, image files, memory.
+//! Where a standby's copy lives: block devices, SCSI devices, image files, memory.
 //!
 //! A [`Target`] does what a record says and nothing else: it knows no order, no journal and no network. All calls
 //! block and may come from several threads at once; the scheduler makes sure that concurrent ranges do not overlap.
@@ -15,6 +15,7 @@ pub mod check;
 mod image;
 mod memory;
 mod raw;
+mod scsi;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,9 @@ pub use check::{CheckError, Host};
 pub use image::ImageTarget;
 pub use memory::MemoryTarget;
 pub(crate) use raw::RawFile;
+pub use scsi::{OpenError as ScsiOpenError, Options as ScsiOptions, ScsiTarget, describe as describe_scsi};
+
+use crate::command::CommandTarget;
 
 /// How an operation was carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,9 +48,9 @@ pub enum Effect {
 pub struct TargetInfo {
     /// Its path, or a made-up name for one in memory.
     pub path: PathBuf,
-    /// `block`, `image` or `memory`.
+    /// `block`, `scsi`, `image` or `memory`.
     pub kind: &'static str,
-    /// `direct` when the page cache is bypassed, else `buffered`.
+    /// `direct` when the page cache is bypassed, `sg_io` for SCSI commands, else `buffered`.
     pub mode: &'static str,
     /// Its size in bytes.
     pub size: u64,
@@ -155,13 +159,22 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// The device failed: nothing may be assumed about what was written since the last flush.
     fn flush(&self) -> Result<(), TargetError>;
+
+    /// How SCSI commands are replayed on it; `None` where their effect is written.
+    fn commands(&self) -> Option<&dyn CommandTarget> {
+        None
+    }
 }
 
-/// Checks that `path` may be written and opens it as what it is.
+/// Checks that `path` may be written and opens it as what it is: SCSI commands go to `/dev/sgN`, `/dev/bsg/H:C:T:L` and
+/// `sg:/dev/sdX`.
 ///
 /// # Errors
 /// [`CheckError`] says why it must not be written.
 pub fn open(path: &Path, host: &Host) -> Result<Arc<dyn Target>, CheckError> {
+    if scsi::is_scsi(path, host) {
+        return Ok(Arc::new(scsi::open(path, host)?));
+    }
     match check::admit(path, host)? {
         check::Admitted::Block(geometry) => Ok(Arc::new(BlockTarget::open(path, geometry)?)),
         check::Admitted::Image => Ok(Arc::new(ImageTarget::open(path)?)),

@@ -1,0 +1,148 @@
+//! Targets that take SCSI commands: what they are asked, and what they answer.
+
+use std::fmt;
+
+use formats::command::Command;
+use formats::{PayloadEncoding, Record, scsi};
+use replication::errors::{RowCounters, RowIndex, Scope, StopReason};
+use thiserror::Error;
+
+use crate::target::{Effect, TargetError};
+
+/// A target to which captured commands are issued again, as the error consistency table says
+/// (`docs/error-consistency.md`).
+pub trait CommandTarget: Send + Sync {
+    /// Replays the command behind a record, whose content (data-out that is not in `command`) is `content`, encoded so.
+    /// Blocks until the command is over: for as long as the policy's retries last.
+    ///
+    /// # Errors
+    /// When a command could not be handed to the device, for a reason that no row of the table is about.
+    fn command(
+        &self,
+        record: &Record,
+        encoding: PayloadEncoding,
+        content: &[u8],
+        command: &Command<'_>,
+    ) -> Result<Replayed, TargetError>;
+
+    /// How often each row of the table was used since the target was opened, for `status`.
+    fn rows(&self) -> RowCounters;
+
+    /// Ends all waits between retries, now and from now on: what waits ends with [`NotApplied::Abandoned`]. For the end of
+    /// a standby, which must not wait for a device that is busy for minutes.
+    fn abandon(&self);
+}
+
+/// What became of a command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Replayed {
+    /// The device has its effect.
+    Applied(Effect),
+    /// Neither side changed.
+    Unchanged,
+    /// Its data was not carried, so nothing was issued.
+    NotCarried,
+    /// The primary's answer alone says that its range must be read back; nothing was issued.
+    ReadBack(Unapplied),
+    /// Not done: content is equal, and a difference of device state is noted.
+    Noted(Unapplied),
+    /// The CDB is not all of the record, whose range and content say what is to be written. Nothing was issued.
+    AsRecord,
+    /// Not done, and content is not equal.
+    Failed(NotApplied),
+}
+
+/// One command that did not end well, and why: for messages.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unapplied {
+    /// The command in words.
+    pub command: String,
+    /// The row of the table that decided.
+    pub row: RowIndex,
+    /// The device's last answer; none when it was not asked.
+    pub answer: Option<scsi::Outcome>,
+    /// Attempts, polls and checks beyond the first attempt.
+    pub retries: u32,
+}
+
+impl fmt::Display for Unapplied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (row `{}`", self.command, self.row.row().id)?;
+        if let Some(answer) = &self.answer {
+            write!(f, ", answered {answer}")?;
+        }
+        if self.retries > 0 {
+            write!(f, ", {} retries", self.retries)?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// Why a target does not have what it should have.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum NotApplied {
+    /// A hole: to be read from the primary again and written.
+    #[error("{scope} is out of sync after {why}; it must be read from the primary again")]
+    OutOfSync {
+        /// How much.
+        scope: Scope,
+        /// After what.
+        why: Unapplied,
+    },
+    /// Writes that the device had taken may be lost.
+    #[error(
+        "writes that the device had taken may be lost, told by {why}; start the standby again: its journal redoes them"
+    )]
+    Lost {
+        /// Who told it.
+        why: Unapplied,
+    },
+    /// Nothing more may be applied.
+    #[error("stopped: {reason} at {why}; {}", reason.remedy())]
+    Stopped {
+        /// In the table's word.
+        reason: StopReason,
+        /// At what.
+        why: Unapplied,
+    },
+    /// The command is for a device that this one cannot stand for.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// The standby ends while a command was being retried; its journal redoes it.
+    #[error("abandoned while it was being retried, as the standby ends")]
+    Abandoned,
+}
+
+/// Why a command cannot be for this device.
+#[derive(Error, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unfit {
+    /// Blocks of another size.
+    #[error(
+        "a command for blocks of {recorded} bytes came for a device of {here}: use one with the primary's block size"
+    )]
+    BlockSize {
+        /// The primary's.
+        recorded: u32,
+        /// This device's.
+        here: u32,
+    },
+    /// Another type of device.
+    #[error("a command for a {recorded} came for a {here}: use a device of the primary's type")]
+    Type {
+        /// The primary's.
+        recorded: scsi::DeviceType,
+        /// This device's.
+        here: scsi::DeviceType,
+    },
+    /// Another logical unit than the one that is mapped.
+    #[error("a command for LUN {recorded} came for a device that stands for LUN {mapped}: check the mapping (--map)")]
+    Lun {
+        /// The command's.
+        recorded: u64,
+        /// The one mapped.
+        mapped: u64,
+    },
+    /// More data than any command has.
+    #[error("a command with {0} bytes of data is larger than any device takes: the entry is damaged")]
+    TooLarge(u32),
+}

@@ -1,0 +1,362 @@
+//! Captured commands, issued again.
+
+use std::borrow::Cow;
+use std::io;
+
+use formats::command::{Command, CommandFlags, Transfer};
+use formats::scsi::build::Same;
+use formats::scsi::{self, Blocks, Change, Content, Decoded, DeviceType, FieldName, LbaRange, Replay, list};
+use formats::{ByteRange, Op, OpFlags, PayloadEncoding, Record, Status};
+use replication::errors::{CommandKind, Effect as End, Equivalent, PrimaryOutcome, RowCounters, Scope, Work};
+
+use super::drive::{Answer, Broken, Ended};
+use super::{Effect, ScsiTarget, TargetError};
+use crate::command::{CommandTarget, NotApplied, Replayed, Unapplied, Unfit};
+use crate::scsi::Data;
+
+/// Most bytes that one command of a primary may have moved; more is no command but a damaged entry.
+const MAX_DATA: u32 = 64 << 20;
+
+/// One command on its way.
+struct Captured<'a> {
+    target: &'a ScsiTarget,
+    record: &'a Record,
+    command: &'a Command<'a>,
+    /// None when its bytes are no CDB.
+    decoded: Option<Decoded>,
+    kind: CommandKind,
+    primary: PrimaryOutcome,
+    /// All of its data-out; none when that was not carried.
+    data: Option<Cow<'a, [u8]>>,
+}
+
+impl CommandTarget for ScsiTarget {
+    fn command(
+        &self,
+        record: &Record,
+        encoding: PayloadEncoding,
+        content: &[u8],
+        command: &Command<'_>,
+    ) -> Result<Replayed, TargetError> {
+        let data = match data_out(record, encoding, content, command) {
+            Ok(data) => data,
+            Err(unfit) => return Ok(Replayed::Failed(unfit.into())),
+        };
+        let decoded = scsi::decode(command.cdb, command.device).ok();
+        let zeros = self.options.primary_reads_zeros;
+        let kind = decoded.as_ref().map_or(CommandKind::Opaque, |decoded| CommandKind::of(decoded, zeros));
+        let primary = primary_outcome(record.status, command);
+        Captured { target: self, record, command, decoded, kind, primary, data }.replay()
+    }
+
+    fn rows(&self) -> RowCounters {
+        ScsiTarget::rows(self).clone()
+    }
+
+    fn abandon(&self) {
+        self.waits.end();
+    }
+}
+
+/// Data-out of a command: in its trailer, or the content of the record's range.
+fn data_out<'a>(
+    record: &Record,
+    encoding: PayloadEncoding,
+    content: &'a [u8],
+    command: &Command<'a>,
+) -> Result<Option<Cow<'a, [u8]>>, Unfit> {
+    let len = command.transfer_len;
+    if len > MAX_DATA {
+        return Err(Unfit::TooLarge(len));
+    }
+    if command.flags.contains(CommandFlags::DATA_MISSING) {
+        return Ok(None);
+    }
+    if len == 0 || !matches!(command.transfer, Transfer::Out | Transfer::Both) || !command.data_out.is_empty() {
+        return Ok(Some(Cow::Borrowed(command.data_out)));
+    }
+    Ok(match encoding {
+        PayloadEncoding::Data => Some(Cow::Borrowed(content)),
+        PayloadEncoding::Zero if record.range.len == u64::from(len) => Some(Cow::Owned(vec![0; len as usize])),
+        PayloadEncoding::Zero | PayloadEncoding::None => None,
+    })
+}
+
+/// How it ended on the primary. What the device said counts for more than what the block layer made of it; and a failure
+/// of the block layer after a good answer is the block layer's.
+fn primary_outcome(status: Status, command: &Command<'_>) -> PrimaryOutcome {
+    if status == Status::UNKNOWN {
+        return PrimaryOutcome::Unseen;
+    }
+    let bare = scsi::Outcome { residual: command.residual, ..scsi::Outcome::from_result(command.result) };
+    let answer = command.outcome().unwrap_or(bare);
+    match PrimaryOutcome::classify(&answer) {
+        // What the kernel says of commands for a device that was removed (`scsi_dispatch_cmd`, `scsi_prep_state_check`).
+        PrimaryOutcome::Transport if answer.host == scsi::HostStatus::NoConnect => PrimaryOutcome::DeviceGone,
+        PrimaryOutcome::Good | PrimaryOutcome::Recovered if !status.is_ok() => PrimaryOutcome::of_block_status(status),
+        told => told,
+    }
+}
+
+/// Kinds whose bytes are needed to repeat them.
+const fn needs_data(kind: CommandKind) -> bool {
+    !matches!(
+        kind,
+        CommandKind::Read
+            | CommandKind::Flush
+            | CommandKind::MarkUnreadable
+            | CommandKind::Carried
+            | CommandKind::Refused
+    )
+}
+
+impl Captured<'_> {
+    fn replay(self) -> Result<Replayed, TargetError> {
+        let good = matches!(self.primary, PrimaryOutcome::Good | PrimaryOutcome::Recovered);
+        let is_replayed = !matches!(self.kind, CommandKind::Read | CommandKind::Carried | CommandKind::Refused);
+        if is_replayed && let Err(unfit) = self.fits() {
+            return Ok(Replayed::Failed(unfit.into()));
+        }
+        if good && self.is_part_of_record() {
+            return Ok(Replayed::AsRecord);
+        }
+        if good && self.data.is_none() && needs_data(self.kind) {
+            return Ok(Replayed::NotCarried);
+        }
+        if good && self.record.flags.contains(OpFlags::PREFLUSH) {
+            super::Target::flush(self.target)?;
+        }
+        match self.target.drive(self.kind, self.primary, |work| self.issue(work)) {
+            Ok(ended) => Ok(self.finished(&ended)),
+            Err(Broken::Abandoned) => Ok(Replayed::Failed(NotApplied::Abandoned)),
+            Err(Broken::System(source)) => Err(TargetError::Io {
+                action: "replaying a command for",
+                range: self.record.range,
+                path: self.target.options.path.clone(),
+                source,
+            }),
+        }
+    }
+
+    /// Whether it can be for this device at all.
+    fn fits(&self) -> Result<(), Unfit> {
+        let (recorded, here) = (self.command.device, self.target.identity.kind());
+        if recorded != here {
+            return Err(Unfit::Type { recorded, here });
+        }
+        let block_size = self.command.medium.map(|medium| medium.block_size);
+        if let Some(recorded) = block_size.filter(|recorded| *recorded != self.target.block_size)
+            && here != DeviceType::TAPE
+        {
+            return Err(Unfit::BlockSize { recorded, here: self.target.block_size });
+        }
+        match self.target.options.mapping.lun {
+            Some(mapped) if mapped != self.command.unit.lun => {
+                Err(Unfit::Lun { recorded: self.command.unit.lun, mapped })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the record came about by several commands, of which this is the last.
+    fn is_part_of_record(&self) -> bool {
+        let (Some(decoded), Some(medium)) = (&self.decoded, self.command.medium) else { return false };
+        let range = decoded.range(&medium);
+        self.record.op == Op::Write && range.is_ok_and(|range| range != self.record.range)
+    }
+
+    fn finished(&self, ended: &Ended) -> Replayed {
+        let finish = ended.finish;
+        let why = || Unapplied { command: self.line(), row: finish.row, answer: ended.answer, retries: finish.retries };
+        match finish.effect {
+            End::Applied if ended.replaced => Replayed::Applied(Effect::Emulated),
+            End::Applied => Replayed::Applied(Effect::AsAsked),
+            End::Unchanged => Replayed::Unchanged,
+            End::Noted | End::OutOfSync(Scope::DeviceState) => Replayed::Noted(why()),
+            End::OutOfSync(Scope::Range) if !ended.issued => Replayed::ReadBack(why()),
+            _ => match ended.check(|| self.line()) {
+                Ok(()) => Replayed::Applied(Effect::AsAsked),
+                Err(reason) => Replayed::Failed(reason),
+            },
+        }
+    }
+
+    fn line(&self) -> String {
+        match &self.decoded {
+            Some(decoded) => decoded.to_string(),
+            None => format!("malformed CDB {:02x?}", self.command.cdb),
+        }
+    }
+
+    fn data(&self) -> &[u8] {
+        self.data.as_deref().unwrap_or_default()
+    }
+
+    fn issue(&self, work: Work) -> io::Result<Answer> {
+        let Some(decoded) = &self.decoded else { return Ok(Answer::NOT_TAKEN) };
+        match work {
+            Work::Command => self.issue_command(decoded),
+            Work::Effect => self.bring_about(decoded),
+            Work::Equivalent(Equivalent::PlainWrites) => self.write_changes(decoded, self.is_durable(decoded)),
+            Work::Equivalent(Equivalent::ZeroWrites) => self.write_changes(decoded, false),
+            Work::Unreadable => self.mark_unreadable(decoded),
+        }
+    }
+
+    fn is_durable(&self, decoded: &Decoded) -> bool {
+        decoded.is_durable() || self.record.flags.contains(OpFlags::FUA)
+    }
+
+    /// As recorded; in pieces where this device's limits are smaller; as the write that it came to where the opcode table
+    /// says so.
+    fn issue_command(&self, decoded: &Decoded) -> io::Result<Answer> {
+        match decoded.effect() {
+            scsi::Effect::Same => self.issue_same(decoded),
+            scsi::Effect::UnmapList => self.issue_unmap(decoded),
+            scsi::Effect::Write | scsi::Effect::Scatter if decoded.replay() == Replay::Effect => {
+                self.write_changes(decoded, self.is_durable(decoded))
+            }
+            _ => self.issue_recorded(decoded),
+        }
+    }
+
+    /// CDB for CDB, with the address moved, and without what only speeds things up or what this device does not take.
+    fn issue_recorded(&self, decoded: &Decoded) -> io::Result<Answer> {
+        let offset = self.target.options.mapping.lba_offset;
+        let mut data = Cow::Borrowed(self.data());
+        if offset != 0 && list::shift(decoded, data.to_mut(), offset).is_err() {
+            return Ok(Answer::NOT_TAKEN);
+        }
+        let Ok(moved) = decoded.with_lba_offset(offset) else { return Ok(Answer::NOT_TAKEN) };
+        let durable_by_flush = moved.is_durable() && !self.target.identity.modes.fua;
+        let cdb = self.adapted(&moved);
+        let answer = match self.command.transfer {
+            Transfer::None => self.target.run(&cdb, Data::None)?,
+            _ if self.command.transfer_len == 0 => self.target.run(&cdb, Data::None)?,
+            Transfer::In => {
+                let mut buffer = vec![0; self.command.transfer_len as usize];
+                self.target.run(&cdb, Data::In(&mut buffer))?
+            }
+            Transfer::Out | Transfer::Both if data.len() != self.command.transfer_len as usize => Answer::NOT_TAKEN,
+            Transfer::Out | Transfer::Both => self.target.run(&cdb, Data::Out(&data))?,
+        };
+        if durable_by_flush && answer.is_good() { self.target.synchronize() } else { Ok(answer) }
+    }
+
+    /// GROUP NUMBER and duration limits mean what the primary's device was configured for; FUA and DPO are left out where
+    /// the device does not take them (DPOFUA clear).
+    fn adapted(&self, decoded: &Decoded) -> scsi::Cdb {
+        let Some(row) = decoded.row() else { return decoded.cdb };
+        let hints = [FieldName::Group, FieldName::Duration, FieldName::DurationHigh];
+        let access = [FieldName::Fua, FieldName::Dpo];
+        let access = access.iter().filter(|_| !self.target.identity.modes.fua && self.command.device.is_block_device());
+        let cleared = hints.iter().chain(access);
+        cleared.fold(decoded.cdb, |cdb, field| cdb.with(row, *field, 0).unwrap_or(cdb))
+    }
+
+    /// The runs that it names on this device, all of them on it.
+    fn runs(&self, ranges: impl Iterator<Item = ByteRange>) -> Option<Vec<LbaRange>> {
+        ranges.map(|range| self.target.blocks(range)).collect()
+    }
+
+    /// What it changed on the primary; none when the command does not tell.
+    fn changes(&self, decoded: &Decoded) -> Option<Vec<Change>> {
+        decoded.changes(&self.command.medium?, self.data()).ok()
+    }
+
+    /// WRITE SAME: as recorded, unless this device takes fewer blocks at once, or its end is another.
+    fn issue_same(&self, decoded: &Decoded) -> io::Result<Answer> {
+        let target = self.target;
+        let range = self.command.medium.and_then(|medium| decoded.range(&medium).ok());
+        let Some(run) = range.and_then(|range| target.blocks(range)) else { return Ok(Answer::NOT_TAKEN) };
+        let open_ended = decoded.transfer_blocks() == Some(Blocks::ToEnd);
+        let same_end = target.identity.geometry().map(|here| here.blocks) == Some(run.lba + run.blocks);
+        if target.takes_same(run.blocks) && (!open_ended || same_end) {
+            let moved = target.options.mapping.lba_offset != 0;
+            if !(open_ended && moved) {
+                return self.issue_recorded(decoded);
+            }
+        }
+        let flag = |field| decoded.flag(field);
+        let (ndob, block) = (flag(FieldName::Ndob), self.data().get(..target.block_size as usize));
+        // The obsolete bits that put the address into each block make blocks that are not the same.
+        if flag(FieldName::LbData) || flag(FieldName::PbData) || (block.is_none() && !ndob) {
+            return Ok(Answer::NOT_TAKEN);
+        }
+        let same = Same { unmap: flag(FieldName::Unmap), anchor: flag(FieldName::Anchor), ndob };
+        target.same_run(run, block.unwrap_or_default(), same)
+    }
+
+    /// UNMAP: as recorded where it fits this device's limits. Where the primary reads zeros afterwards and this device does
+    /// not promise to, zeros are written instead.
+    fn issue_unmap(&self, decoded: &Decoded) -> io::Result<Answer> {
+        if self.kind == CommandKind::UnmapToZeros && !self.target.identity.reads_zeros() {
+            return self.write_changes(decoded, false);
+        }
+        let changes = self.changes(decoded);
+        let Some(runs) = changes.and_then(|changes| self.runs(changes.iter().map(|change| change.range))) else {
+            return Ok(Answer::NOT_TAKEN);
+        };
+        if self.target.takes_unmap(&runs) {
+            return self.issue_recorded(decoded);
+        }
+        self.target.unmap_runs(&runs, decoded.flag(FieldName::Anchor))
+    }
+
+    fn bring_about(&self, decoded: &Decoded) -> io::Result<Answer> {
+        match self.kind {
+            CommandKind::CompareAndWrite => self.write_changes(decoded, self.is_durable(decoded)),
+            CommandKind::Reservation => self.target.reserve(decoded, self.data()),
+            CommandKind::Parameters => self.target.select_modes(decoded, self.data()),
+            CommandKind::TapeWrite => {
+                let written = self.command.transfer_len.saturating_sub(self.command.residual);
+                self.target.partial_tape_write(decoded, self.data(), written as usize)
+            }
+            _ => Ok(Answer::NOT_TAKEN),
+        }
+    }
+
+    /// Plain writes of what it changed.
+    fn write_changes(&self, decoded: &Decoded, durable: bool) -> io::Result<Answer> {
+        let Some(changes) = self.changes(decoded) else { return Ok(Answer::NOT_TAKEN) };
+        for change in &changes {
+            let answer = self.write_change(change)?;
+            if !answer.is_good() {
+                return Ok(answer);
+            }
+        }
+        if durable { self.target.synchronize() } else { Ok(Answer::GOOD) }
+    }
+
+    fn write_change(&self, change: &Change) -> io::Result<Answer> {
+        let target = self.target;
+        let Some(run) = target.blocks(change.range) else { return Ok(Answer::NOT_TAKEN) };
+        let part = |bytes: &std::ops::Range<usize>| self.data().get(bytes.clone());
+        match &change.content {
+            Content::Data(bytes) => match part(bytes) {
+                Some(bytes) => target.write_run(run, bytes, false),
+                None => Ok(Answer::NOT_TAKEN),
+            },
+            Content::Repeat(pattern) => match part(pattern) {
+                Some(pattern) => target.repeat_run(run, pattern),
+                None => Ok(Answer::NOT_TAKEN),
+            },
+            Content::Zero | Content::Unmapped => target.repeat_run(run, &[0]),
+            Content::Unknown | Content::Unreadable => Ok(Answer::NOT_TAKEN),
+        }
+    }
+
+    /// WRITE LONG with WR_UNCOR: the recorded one, or one for the block that a read of the primary stopped at.
+    fn mark_unreadable(&self, decoded: &Decoded) -> io::Result<Answer> {
+        if self.kind == CommandKind::MarkUnreadable {
+            return self.issue_recorded(decoded);
+        }
+        let sense = self.command.outcome().ok().and_then(|outcome| outcome.sense);
+        let lba = sense.and_then(|sense| sense.lba());
+        let moved = lba.and_then(|lba| lba.checked_add_signed(self.target.options.mapping.lba_offset));
+        match moved {
+            Some(lba) => self.target.run(&scsi::build::mark_unreadable(lba, false), Data::None),
+            None => Ok(Answer::NOT_TAKEN),
+        }
+    }
+}

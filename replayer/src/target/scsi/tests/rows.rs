@@ -1,0 +1,90 @@
+//! Every row of the error consistency table is reached by a command and an injected answer.
+
+use replication::errors::{CommandKind, ROWS, Reply, Row};
+
+use super::*;
+
+/// A captured command of each kind.
+fn sample(kind: CommandKind) -> Shot {
+    use CommandKind as K;
+    let tape = |shot: Shot| Shot { device: DeviceType::TAPE, ..shot };
+    let coded = |opcode: u8, len: usize| {
+        let mut cdb = vec![0; len];
+        cdb[0] = opcode;
+        cdb
+    };
+    match kind {
+        K::Read => Shot {
+            transfer: Transfer::In,
+            transfer_len: 512,
+            ..Shot::new(&build::read_10(0, 1, Access::default()), &[])
+        },
+        K::Write => Shot::write(0, &build::write_10(0, 1, Access::default()), &[1; 512]),
+        K::WriteAtomic => {
+            let mut cdb = coded(0x9c, 16);
+            cdb[13] = 1;
+            Shot::write(0, &cdb, &[1; 512])
+        }
+        K::WriteSame => Shot::new(&build::write_same_16(0, Blocks::Count(4), Same::default()).unwrap(), &[1; 512]),
+        K::Unmap | K::UnmapToZeros => {
+            let (cdb, list) = build::unmap(&[LbaRange::new(0, 4)], false).unwrap();
+            Shot::new(&cdb, &list)
+        }
+        K::CompareAndWrite => Shot::new(&build::compare_and_write(0, 1, Access::default()), &[1; 1024]),
+        K::Combine => {
+            let mut cdb = coded(0x8b, 16);
+            cdb[13] = 1;
+            Shot::new(&cdb, &[1; 512])
+        }
+        K::WriteLong => Shot::new(&[0x3f, 0, 0, 0, 0, 0, 0, 2, 8, 0], &[1; 520]),
+        K::MarkUnreadable => Shot::new(&build::mark_unreadable(0, false), &[]),
+        K::Flush => Shot { op: Op::Flush, range: ByteRange::default(), ..Shot::new(&build::flush(), &[]) },
+        K::WholeMedium => Shot::new(&coded(0x04, 6), &[]),
+        K::Reservation => reserve(ReserveOut::Register, ReservationType::None, (0, 1)),
+        K::Parameters => Shot::new(&build::mode_select_6(false, 6), &[0, 0, 0, 0, 8, 0]),
+        K::UnitState => Shot::new(&[0x48, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0], &[]),
+        K::Carried => Shot::new(&build::start_stop_unit(true, false, false), &[]),
+        K::Refused => Shot::new(&[0x94, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[]),
+        K::Opaque => Shot::new(&[0xc1; 10], &[]),
+        K::TapeWrite => tape(Shot::new(&build::tape_write_6(true, 2).unwrap(), &[1; 1024])),
+        K::TapeMove => tape(Shot::new(&build::space_6(build::SpaceCode::Filemarks, 1).unwrap(), &[])),
+    }
+}
+
+/// The record's status and the device's answer on the primary.
+fn with_primary(shot: Shot, reply: Reply) -> Shot {
+    match reply.outcome() {
+        None if reply == Reply::Gone => shot.failed(Outcome::transport(formats::scsi::HostStatus::NoConnect)),
+        None => Shot { status: Status::UNKNOWN, ..shot },
+        Some(answer) => {
+            let good = matches!(reply, Reply::Device { status: 0, host: 0, residual: 0, .. });
+            let ok = good || answer.is_done() && answer.residual == 0;
+            Shot { status: if ok { Status::OK } else { Status(10) }, answer, ..shot }
+        }
+    }
+}
+
+fn reach(row: &Row, all: &mut RowCounters) -> u64 {
+    let example = row.example;
+    let shot = with_primary(sample(example.command), example.primary);
+    let rig = Rig::with(Fake::disk(BLOCKS).of_type(shot.device), |options| {
+        options.policy.opaque = OpaqueRule::Issue;
+        options.primary_reads_zeros = example.command != CommandKind::Unmap;
+    });
+    if example.standby != Reply::None {
+        let answer = example.standby.outcome().ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV));
+        rig.device.lock().script.push_back((Box::new(|_| true), answer));
+    }
+    let _ = shot.apply(&rig);
+    let rows = CommandTarget::rows(&rig.target);
+    all.add(&rows);
+    rows.hits(RowIndex::named(row.id).unwrap())
+}
+
+#[test]
+fn every_row_is_reached_by_a_command_that_is_answered_so() {
+    let mut all = RowCounters::default();
+    let missed: Vec<_> = ROWS.iter().filter(|row| reach(row, &mut all) == 0).map(|row| row.id).collect();
+    println!("{}", all.listing());
+    assert!(missed.is_empty(), "{missed:?}");
+}
