@@ -86,11 +86,12 @@ fn a_disk_in_a_file_conforms() {
 fn two_initiators_conform() {
     for (one, profile) in disks() {
         let other = one.device().nexus();
-        let checks: [fn(&Pair<'_>); 6] = [
+        let checks: [fn(&Pair<'_>); 7] = [
             pair::check_types,
             pair::check_released_and_cleared,
             pair::check_unregistered,
             pair::check_preempted,
+            pair::check_preempted_all,
             pair::check_reserve_6,
             pair::check_mode_attention,
         ];

@@ -48,6 +48,27 @@ fn what_is_flushed_or_forced_survives_every_power_cut() {
 }
 
 #[test]
+fn an_immediate_flush_promises_nothing() {
+    let device = disk();
+    write(&device, &PROFILE, 0, &PROFILE.pattern(4, 1));
+    good(plain(&device, &build::synchronize_cache_16(0, Blocks::ToEnd, true).expect("fits")));
+    assert_eq!(device.device().dirty(), 4);
+    good(plain(&device, &build::flush()));
+    assert_eq!(device.device().dirty(), 0);
+}
+
+#[test]
+fn a_capacity_may_be_a_lie() {
+    let device = disk();
+    device.device().claim_capacity(Some(2000));
+    assert_eq!(ask(&device, &build::read_capacity_10(), 8)[..4], 1999u32.to_be_bytes());
+    assert_eq!(ask(&device, &build::read_capacity_16(32), 32)[..8], 1999u64.to_be_bytes());
+    out_of_range(out(&device, &write_10(1000, 1), &[1; 512]));
+    device.device().claim_capacity(None);
+    assert_eq!(ask(&device, &build::read_capacity_10(), 8)[..4], 999u32.to_be_bytes());
+}
+
+#[test]
 fn without_a_write_cache_nothing_is_lost_and_switching_it_off_flushes() {
     let device = nexus(Settings { write_cache: false, ..Settings::disk(512, 1000) });
     write(&device, &PROFILE, 0, &PROFILE.pattern(4, 1));
@@ -123,6 +144,50 @@ fn deallocated_blocks_may_keep_what_they_held_and_can_be_anchored() {
     good(out(&device, &cdb, &list));
     let status = ask(&device, &build::get_lba_status_16(9, 255), 255);
     assert_eq!((status[20], status[19]), (2, 3), "anchored");
+}
+
+#[test]
+fn what_was_cut_off_does_not_come_back() {
+    for seed in 0..8 {
+        let device = nexus(Settings { seed, ..Settings::disk(512, 1000) });
+        write(&device, &PROFILE, 900, &PROFILE.pattern(1, 1));
+        good(plain(&device, &build::flush()));
+        write(&device, &PROFILE, 900, &PROFILE.pattern(1, 2));
+        device.device().resize(10).expect("memory does not fail");
+        device.device().power_cut().expect("memory does not fail");
+        device.device().resize(1000).expect("memory does not fail");
+        settle(&device);
+        assert!(read(&device, &PROFILE, 900, 1).iter().all(|byte| *byte == 0));
+    }
+}
+
+#[test]
+fn a_physical_block_becomes_unreadable_as_a_whole() {
+    let thin = Settings::thin_disk(512, 1000, Thin::UNLIMITED);
+    let device = nexus(Settings { physical_exponent: 3, ..thin });
+    assert_eq!(ask(&device, &build::read_capacity_16(32), 32)[13], 3);
+    write(&device, &PROFILE, 4, &PROFILE.pattern(16, 1));
+    good(plain(&device, &build::mark_unreadable(13, true)));
+    let bad: Vec<_> = (0..24).filter(|lba| device.device().state(*lba) == Some(BlockState::Unreadable)).collect();
+    assert_eq!(bad, (8..16).collect::<Vec<_>>());
+    // They are mapped as their neighbours are, so they are told together.
+    let status = ask(&device, &build::get_lba_status_16(0, 255), 255);
+    let runs: Vec<_> = status[8..].chunks(16).map(|run| (run[7], run[11], run[12])).collect();
+    assert_eq!(runs, [(0, 4, 1), (4, 16, 0), (20, 0xd4, 1)]);
+    let cut = ask(&device, &build::get_lba_status_16(5, 40), 255);
+    assert_eq!((cut.len(), cut[3]), (40, 36), "two that there is room for");
+}
+
+#[test]
+fn microcode_and_protected_media() {
+    let one = disk();
+    let other = one.device().nexus();
+    good(out(&one, &[0x3b, 5, 0, 0, 0, 0, 0, 0, 4, 0], &[1, 2, 3, 4]));
+    good(plain(&one, &build::test_unit_ready()));
+    attention(&other, 0x3f, 0x01);
+    let protected = nexus(Settings { write_protected: true, ..Settings::disk(512, 1000) });
+    refused(plain(&protected, &[0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0]), SenseKey::DataProtect, 0x27, 0x01);
+    refused(plain(&protected, &build::mark_unreadable(1, false)), SenseKey::DataProtect, 0x27, 0x01);
 }
 
 #[test]
@@ -408,6 +473,21 @@ fn a_power_cut_takes_records_that_no_filemark_made_durable() {
         left.insert(objects.len());
     }
     assert_eq!(left.into_iter().collect::<Vec<_>>(), [2, 3, 4]);
+}
+
+#[test]
+fn what_was_overwritten_is_not_durable_any_more() {
+    let mut left = std::collections::BTreeSet::new();
+    for seed in 0..16 {
+        let device = nexus(Settings { seed, ..Settings::tape(TapeSettings::default()) });
+        good(put(&device, &[1; 10]));
+        good(plain(&device, &build::write_filemarks_6(1, false).expect("fits")));
+        good(plain(&device, &build::rewind(false)));
+        good(put(&device, &[2; 10]));
+        device.device().power_cut().expect("memory does not fail");
+        left.insert(device.device().objects().len());
+    }
+    assert_eq!(left.into_iter().collect::<Vec<_>>(), [0, 1]);
 }
 
 #[test]

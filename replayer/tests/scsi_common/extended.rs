@@ -25,6 +25,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check { name: "protection is refused", needs: &[Feature::Strict], run: check_protection },
     Check { name: "field pointers", needs: &[Feature::Strict], run: check_field_pointers },
     Check { name: "descriptor sense", needs: &[Feature::Strict], run: check_descriptor_sense },
+    Check { name: "unchangeable modes", needs: &[Feature::Strict], run: check_unchangeable_modes },
     Check { name: "saved modes", needs: &[Feature::Strict], run: check_saved_modes },
     Check { name: "reservation of one", needs: &[Feature::PersistentReservations], run: check_reservation },
 ];
@@ -229,6 +230,23 @@ pub(crate) fn check_descriptor_sense(device: &dyn ScsiDevice, _: &Profile) {
     let sense = refused(outcome, SenseKey::IllegalRequest, 0x20, 0);
     assert_eq!(sense.format, formats::scsi::SenseFormat::Descriptor);
     select(device, false, &before);
+}
+
+/// A bit that cannot be changed is refused, with its byte, and nothing else of the list is changed.
+pub(crate) fn check_unchangeable_modes(device: &dyn ScsiDevice, _: &Profile) {
+    let before = control_page(device, 0);
+    assert_eq!(control_page(device, 1)[8..10], [0, 0], "the time-out cannot be changed");
+    let mut page = before.clone();
+    page[2] ^= 0x04;
+    page[8] ^= 0x01;
+    let list = [&[0, 0, 0, 0][..], &page].concat();
+    let outcome = out(device, &build::mode_select_6(false, list.len() as u8), &list);
+    let field = refused(outcome, SenseKey::IllegalRequest, 0x26, 0).field_pointer().expect("a pointer");
+    assert_eq!((field.in_cdb, field.byte), (false, 4 + 8));
+    assert_eq!(control_page(device, 0), before);
+    let odd = [&[0, 0, 0, 0][..], &before, &[0]].concat();
+    let outcome = out(device, &build::mode_select_6(false, odd.len() as u8), &odd);
+    refused(outcome, SenseKey::IllegalRequest, 0x1a, 0);
 }
 
 /// SP keeps a page beyond the current values; PC says which version is told.

@@ -101,13 +101,43 @@ pub(crate) fn check_unregistered(pair: &Pair<'_>) {
     let read = |pair: &Pair<'_>| ask(pair.other, &build::persistent_reserve_in(ReserveIn::ReadReservation, 64), 64);
     assert_eq!(read(pair).len(), 8);
     pair.clear();
-    pair.reserved(ReservationType::ExclusiveAccessAllRegistrants, true);
-    order(pair.one, ReserveOut::Register, ReservationType::None, 1, 0);
-    let held = read(pair);
-    assert_eq!((held.len(), &held[8..16], held[21]), (24, &[0; 8][..], 8), "the other one holds it, under no key");
-    order(pair.other, ReserveOut::Register, ReservationType::None, 2, 0);
-    assert_eq!(read(pair).len(), 8);
+    use ReservationType::{ExclusiveAccessAllRegistrants, WriteExclusiveAllRegistrants};
+    for kind in [WriteExclusiveAllRegistrants, ExclusiveAccessAllRegistrants] {
+        pair.reserved(kind, true);
+        order(pair.one, ReserveOut::Register, ReservationType::None, 1, 0);
+        let held = read(pair);
+        assert_eq!((held.len(), &held[8..16]), (24, &[0; 8][..]), "the other one holds it, under no key");
+        assert_eq!(held[21], kind as u8);
+        order(pair.other, ReserveOut::Register, ReservationType::None, 2, 0);
+        assert_eq!(read(pair).len(), 8);
+        pair.clear();
+    }
+}
+
+/// With all registrants a preemption of key 0 takes everything over; one of a key takes only that registration.
+pub(crate) fn check_preempted_all(pair: &Pair<'_>) {
+    let kind = ReservationType::WriteExclusiveAllRegistrants;
+    pair.reserved(kind, true);
+    order(pair.other, ReserveOut::Preempt, ReservationType::ExclusiveAccess, 2, 1);
+    attention_after_conflict(pair);
+    let held = ask(pair.other, &build::persistent_reserve_in(ReserveIn::ReadReservation, 64), 64);
+    assert_eq!((held.len(), held[21]), (24, 7), "still reserved");
+    order(pair.one, ReserveOut::RegisterAndIgnoreExistingKey, ReservationType::None, 0, 1);
+    order(pair.other, ReserveOut::PreemptAndAbort, ReservationType::ExclusiveAccess, 2, 0);
+    attention_after_conflict(pair);
+    let held = ask(pair.other, &build::persistent_reserve_in(ReserveIn::ReadReservation, 64), 64);
+    assert_eq!((&held[8..16], held[21]), (&2u64.to_be_bytes()[..], 3), "by the one that preempted");
+    let zero = build::reserve_parameters(2, 0, false);
+    let preempt = build::persistent_reserve_out(ReserveOut::Preempt, kind, 24);
+    refused(out(pair.other, &preempt, &zero), SenseKey::IllegalRequest, 0x26, 0);
+    order(pair.other, ReserveOut::Clear, ReservationType::None, 2, 0);
     pair.clear();
+}
+
+/// The first is told that its registration is gone, and cannot write.
+fn attention_after_conflict(pair: &Pair<'_>) {
+    assert_eq!(pair.write(pair.one).status, CONFLICT);
+    attention(pair.one, 0x05);
 }
 
 /// Preempting takes the reservation over and the other's registration away, and tells it.

@@ -23,6 +23,10 @@
 //! - An unreadable block leaves what comes before it in the buffer; scsi_debug returns nothing.
 //! - MISCOMPARE says where; scsi_debug does not.
 //! - VERIFY checks the addresses even without comparing; scsi_debug does not look.
+//! - scsi_debug does not look at the service action of operation code 9Fh: it takes WRITE LONG(16) for WRITE SCATTERED(16)
+//!   without ranges and says that it is done. WRITE LONG(10) it does not know.
+//! - WRPROTECT and RDPROTECT are refused where there is no protection information; scsi_debug ignores them.
+//! - A bit of a mode page that cannot be changed is refused; scsi_debug takes it.
 //! - WRITE LONG, SANITIZE, FORMAT UNIT, ORWRITE, WRITE AND VERIFY and persistent reservations are here and not there;
 //!   RESERVE and RELEASE are accepted there and have no effect.
 
@@ -129,6 +133,14 @@ impl SimulatedDevice {
     /// When the image fails.
     pub fn resize(&self, blocks: u64) -> io::Result<()> {
         self.unit().resize(blocks).map_err(failed)
+    }
+
+    /// Has READ CAPACITY tell of so many blocks, or the truth again. Nobody is told of the change, and commands find the
+    /// blocks that there are.
+    pub fn claim_capacity(&self, blocks: Option<u64>) {
+        if let Some(disk) = self.unit().medium.disk() {
+            disk.claimed = blocks;
+        }
     }
 
     /// Takes the device away, or brings it back as it was: without it every command ends with ENODEV.

@@ -89,7 +89,7 @@ pub enum Reaction {
     Late {
         /// By how much.
         by: Duration,
-        /// Whether it is executed although it is too late.
+        /// Whether it is executed although it is late; otherwise it ends with DID_TIME_OUT whatever the time.
         executed: bool,
     },
     /// The device is gone from now on, with or without having executed it: ENODEV until it is there again.

@@ -62,6 +62,8 @@ pub(super) struct Disk {
     cache: Cache,
     /// Whether writes may stay in the cache: WCE.
     pub(super) caching: bool,
+    /// Blocks that READ CAPACITY tells of, when it is not to tell the truth.
+    pub(super) claimed: Option<u64>,
     /// Blocks that may still be changed by the command at hand, when it was told to stop on the way.
     pub(super) budget: Option<u64>,
     /// The soft threshold was reached since this was asked.
@@ -87,6 +89,7 @@ impl Disk {
             used: if empty { 0 } else { settings.blocks },
             cache: Cache::new(Random::new(settings.seed)),
             caching: settings.write_cache,
+            claimed: None,
             budget: None,
             threshold_reached: false,
         })

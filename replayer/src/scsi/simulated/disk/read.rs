@@ -66,10 +66,12 @@ impl Disk {
         Err(Outcome::with_status(ScsiStatus::ConditionMet))
     }
 
-    /// SYNCHRONIZE CACHE.
+    /// SYNCHRONIZE CACHE. With IMMED it ends before anything is durable, so nothing is.
     pub(super) fn synchronize(&mut self, call: &mut Call<'_>) -> Answer {
         let run = self.run(call)?;
-        self.flush(run);
+        if !call.flag(FieldName::Immed) {
+            self.flush(run);
+        }
         Ok(())
     }
 
