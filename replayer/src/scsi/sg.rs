@@ -15,8 +15,8 @@
 //! - A residual is never larger than the transfer, and never negative; sense data are at most 252 bytes.
 //!
 //! # What it leaves to others
-//! - Threads that call [`SgDevice::execute`] must not be interrupted by signals: sg's wait is interruptible, and the
-//!   command goes on when the wait does not (drivers/scsi/sg.c, `srp->orphan`). The pool's workers handle none.
+//! - Signals wait while a command runs on an `/dev/sgN`, or are taken by another thread: sg's wait is interruptible, and the
+//!   command would go on without it (drivers/scsi/sg.c, `srp->orphan`).
 //! - A partition takes SG_IO of privileged callers for the whole disk (`sd_ioctl`); such nodes are refused here.
 //! - sg and bsg know no time-outs below what is asked; the disk's SG_IO raises them to 7 s (`BLK_MIN_SG_TIMEOUT`).
 
@@ -113,7 +113,8 @@ impl SgDevice {
     fn call(&self, cdb: &[u8], data: Data<'_>, timeout: Duration) -> io::Result<Outcome> {
         let lane = self.lanes.enter(|| open_file(&self.node.path, libc::O_NONBLOCK));
         let answer = match self.node.kind {
-            Kind::Sg | Kind::Disk => ioctl::v3(lane.file().as_fd(), cdb, data, millis(timeout)),
+            Kind::Sg => ioctl::undisturbed(|| ioctl::v3(lane.file().as_fd(), cdb, data, millis(timeout))),
+            Kind::Disk => ioctl::v3(lane.file().as_fd(), cdb, data, millis(timeout)),
             Kind::Bsg => ioctl::v4(lane.file().as_fd(), cdb, data, millis(timeout)),
         };
         answer.map(Answer::outcome).map_err(|source| SgError::executing(&self.node.path, source).into())
@@ -173,7 +174,7 @@ impl Answer {
     }
 }
 
-/// The system call: all of the crate's unsafe code.
+/// The system calls: all of the crate's unsafe code.
 #[allow(unsafe_code)]
 mod ioctl {
     use std::io;
@@ -261,6 +262,38 @@ mod ioctl {
     // Sizes that the kernel copies, on 64-bit and (for the older one) 32-bit systems.
     const _: () = assert!(size_of::<SgIoHdr>() == if size_of::<usize>() == 8 { 88 } else { 64 });
     const _: () = assert!(size_of::<SgIoV4>() == 160);
+
+    /// This thread's signal mask, put back when dropped.
+    struct Mask(libc::sigset_t);
+
+    impl Mask {
+        /// Blocks all signals in this thread.
+        fn all_blocked() -> Option<Self> {
+            let mut all = std::mem::MaybeUninit::uninit();
+            let mut old = std::mem::MaybeUninit::uninit();
+            // SAFETY: both sets are local and written before they are read: the first by `sigfillset`, which fails only
+            // for an invalid pointer, the second by `pthread_sigmask` when it answers 0. A thread may block what it likes
+            // for itself.
+            unsafe {
+                libc::sigfillset(all.as_mut_ptr());
+                let result = libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr());
+                (result == 0).then(|| Self(old.assume_init()))
+            }
+        }
+    }
+
+    impl Drop for Mask {
+        fn drop(&mut self) {
+            // SAFETY: a mask that this thread had, from a valid reference; the old one is not asked for.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+        }
+    }
+
+    /// Does `work` with all signals of this thread blocked.
+    pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
+        let _mask = Mask::all_blocked();
+        work()
+    }
 
     /// Direction, address and length of the data. The address is read by the kernel for `Out`, written for `In`.
     fn parts(data: Data<'_>) -> (c_int, *mut c_void, usize) {
@@ -385,6 +418,20 @@ mod ioctl {
             assert_eq!(offset_of!(SgIoV4, driver_status), 108);
             assert_eq!(offset_of!(SgIoV4, din_resid), 136);
             assert_eq!(offset_of!(SgIoV4, generated_tag), 144);
+        }
+
+        /// Signals that this thread blocks, by the kernel's word.
+        fn blocked() -> String {
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            status.lines().find(|line| line.starts_with("SigBlk:")).unwrap().to_owned()
+        }
+
+        #[test]
+        fn signals_wait_and_come_again() {
+            let before = blocked();
+            let within = undisturbed(blocked);
+            assert!(within.contains("fff") && within != before, "{within}");
+            assert_eq!(blocked(), before);
         }
 
         #[test]

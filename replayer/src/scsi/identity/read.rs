@@ -16,9 +16,11 @@ use crate::scsi::{Data, Request, ScsiDevice};
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Unit attentions that are heard out before a device is given up; a device queues one for each thing that happened.
 const ATTENTIONS: u32 = 32;
-/// Waits for a device that is busy or becomes ready, and how long each is.
+/// Waits for a device that is busy or becomes ready, some twenty seconds in all, and attempts at one in trouble.
 const WAITS: u32 = 100;
-const WAIT: Duration = Duration::from_millis(100);
+const TROUBLES: u32 = 6;
+/// The longest wait; the first is a millisecond, and each is twice the one before.
+const WAIT: Duration = Duration::from_millis(200);
 /// Largest mode data that MODE SENSE(6) is asked for: what all devices take (drivers/scsi/sd.c asks for no more).
 const MODE_DATA: u8 = 192;
 /// Bytes for lists: pages and registered keys. More is cut off.
@@ -89,7 +91,16 @@ enum Turn {
     Done,
     AtOnce,
     Later,
+    /// Perhaps: a failure that says nothing of the command.
+    Trouble,
+    /// The device does not have it, or lets others not see it.
+    Absent,
     Failed,
+}
+
+/// The wait before the attempt with this number.
+fn pause(attempt: u32) {
+    sleep(Duration::from_millis(1 << attempt.min(10)).min(WAIT));
 }
 
 fn turn(answer: &Outcome) -> Turn {
@@ -124,7 +135,23 @@ fn turn(answer: &Outcome) -> Turn {
         | S::NotReadyBecoming
         | S::NotReadyTransition
         | S::NotReadyInProgress => Turn::Later,
-        _ => Turn::Failed,
+        S::IllegalOpcode
+        | S::IllegalFieldInCdb
+        | S::IllegalParameterList
+        | S::IllegalOther
+        | S::ReservationConflict => Turn::Absent,
+        S::MediumErrorRead
+        | S::MediumErrorWrite
+        | S::LbaOutOfRange
+        | S::LunNotSupported
+        | S::NotReadyStopped
+        | S::NotReadyManual
+        | S::NotReadyNoMedium
+        | S::NotReadyOther
+        | S::NotReadyStandbyPort
+        | S::NotReadyUnavailablePort
+        | S::DeviceGone => Turn::Failed,
+        _ => Turn::Trouble,
     }
 }
 
@@ -141,19 +168,29 @@ impl<'a> Asked<'a> {
 
     /// Issues a command until it is answered for good; whether that is a success, and the answer.
     fn ask(&mut self, cdb: &Cdb, buffer: &mut [u8]) -> io::Result<(bool, Outcome)> {
-        let (mut attentions, mut waits) = (0, 0);
+        let (mut attentions, mut waits, mut troubles) = (0, 0, 0);
         loop {
             let data = if buffer.is_empty() { Data::None } else { Data::In(buffer) };
             let answer = self.device.execute(Request { cdb, data, timeout: TIMEOUT })?;
+            let nothing = !buffer.is_empty() && answer.residual as usize >= buffer.len();
             match turn(&answer) {
+                // Done, it says, and returns nothing: it may have been interrupted.
+                Turn::Done if nothing && troubles < TROUBLES => {
+                    pause(troubles);
+                    troubles += 1;
+                }
                 Turn::Done => return Ok((true, answer)),
                 Turn::AtOnce if attentions < ATTENTIONS => {
                     attentions += 1;
                     self.heard.push(StandbyOutcome::classify(&answer));
                 }
                 Turn::Later if waits < WAITS => {
+                    pause(waits);
                     waits += 1;
-                    sleep(WAIT);
+                }
+                Turn::Trouble if troubles < TROUBLES => {
+                    pause(troubles);
+                    troubles += 1;
                 }
                 _ => return Ok((false, answer)),
             }
@@ -168,6 +205,15 @@ impl<'a> Asked<'a> {
         Ok(if good { Ok(buffer) } else { Err(answer) })
     }
 
+    /// What a command returns that not every device has.
+    fn fetch_optional(&mut self, command: &'static str, cdb: &Cdb, room: u16) -> Result<Option<Vec<u8>>, ProbeError> {
+        match self.fetch(cdb, usize::from(room))? {
+            Ok(data) => Ok(Some(data)),
+            Err(answer) if matches!(turn(&answer), Turn::Absent) => Ok(None),
+            Err(answer) => Err(ProbeError::Failed { command, answer }),
+        }
+    }
+
     fn settle(&mut self) -> Result<(), ProbeError> {
         match self.ask(&build::test_unit_ready(), &mut [])? {
             (true, _) => Ok(()),
@@ -179,7 +225,7 @@ impl<'a> Asked<'a> {
 /// TEST UNIT READY until the device is quiet: the unit attentions from before are heard out, and it is ready.
 ///
 /// # Errors
-/// It does not become so within some ten seconds, or is gone.
+/// It does not become so within some twenty seconds, or is gone.
 pub fn settle(device: &dyn ScsiDevice) -> Result<(), ProbeError> {
     Asked::new(device).settle()
 }
@@ -236,13 +282,14 @@ fn inquiry(device: &mut Asked<'_>) -> Result<Identity, ProbeError> {
 }
 
 fn vpd(device: &mut Asked<'_>, code: u8) -> Result<Option<Vec<u8>>, ProbeError> {
-    let data = device.fetch(&build::inquiry(Some(code), LIST), usize::from(LIST))?;
-    Ok(data.ok().and_then(|data| parse::page(code, &data).map(<[u8]>::to_vec)))
+    let data = device.fetch_optional("INQUIRY of a page", &build::inquiry(Some(code), LIST), LIST)?;
+    Ok(data.and_then(|data| parse::page(code, &data).map(<[u8]>::to_vec)))
 }
 
 fn capacity(device: &mut Asked<'_>) -> Result<super::Capacity, ProbeError> {
     let ten = device.fetch(&build::read_capacity_10(), 8)?;
-    let sixteen = device.fetch(&build::read_capacity_16(32), 32)?.ok().and_then(|data| parse::capacity_16(&data));
+    let sixteen = device.fetch_optional("READ CAPACITY(16)", &build::read_capacity_16(32), 32)?;
+    let sixteen = sixteen.and_then(|data| parse::capacity_16(&data));
     let narrow = match (&ten, sixteen) {
         (Ok(data), _) => parse::capacity_10(data),
         (Err(_), Some(_)) => None,
@@ -282,18 +329,20 @@ fn mode_page(device: &mut Asked<'_>, code: u8) -> Result<Option<(u8, Vec<u8>)>, 
     let page = ModePage { page: code, dbd: true, ..ModePage::default() };
     let found =
         |ten, data: &[u8]| parse::mode_page(ten, code, data).map(|(parameter, page)| (parameter, page.to_vec()));
-    let six = device.fetch(&build::mode_sense_6(page, MODE_DATA), usize::from(MODE_DATA))?;
-    if let Some(found) = six.ok().and_then(|data| found(false, &data)) {
+    let room = u16::from(MODE_DATA);
+    let six = device.fetch_optional("MODE SENSE(6)", &build::mode_sense_6(page, MODE_DATA), room)?;
+    if let Some(found) = six.and_then(|data| found(false, &data)) {
         return Ok(Some(found));
     }
-    let ten = device.fetch(&build::mode_sense_10(page, u16::from(MODE_DATA)), usize::from(MODE_DATA))?;
-    Ok(ten.ok().and_then(|data| found(true, &data)))
+    let ten = device.fetch_optional("MODE SENSE(10)", &build::mode_sense_10(page, room), room)?;
+    Ok(ten.and_then(|data| found(true, &data)))
 }
 
 fn reservations(device: &mut Asked<'_>) -> Result<Option<super::Reservations>, ProbeError> {
-    let mut list = |action| device.fetch(&build::persistent_reserve_in(action, LIST), usize::from(LIST));
-    let (keys, held) = (list(ReserveIn::ReadKeys)?, list(ReserveIn::ReadReservation)?);
-    Ok(keys.ok().zip(held.ok()).map(|(keys, held)| parse::reservations(&keys, &held)))
+    let command = "PERSISTENT RESERVE IN";
+    let keys = device.fetch_optional(command, &build::persistent_reserve_in(ReserveIn::ReadKeys, LIST), LIST)?;
+    let held = device.fetch_optional(command, &build::persistent_reserve_in(ReserveIn::ReadReservation, LIST), LIST)?;
+    Ok(keys.zip(held).map(|(keys, held)| parse::reservations(&keys, &held)))
 }
 
 /// Reads the last block that the device says it has: one that lies about its size would take the copy and lose its end.

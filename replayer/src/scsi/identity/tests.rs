@@ -177,7 +177,8 @@ impl ScsiDevice for Noise {
 #[test]
 fn noise_never_panics() {
     for byte in 0..=u8::MAX {
-        for len in [0, 1, 5, 8, 13, 36, 255, 4096] {
+        // Nothing at all is waited for.
+        for len in [1, 5, 8, 13, 36, 255, 4096].into_iter().chain((byte == 0).then_some(0)) {
             let _ =
                 Identity::read(&Noise(byte, len)).map(|identity| differences(&identity, &identity, Mapping::default()));
         }

@@ -10,7 +10,7 @@ use replication::errors::{
 
 use super::{ScsiTarget, timeout};
 use crate::command::{NotApplied, Unapplied};
-use crate::scsi::identity::{Identity, is_same_unit};
+use crate::scsi::identity::{Identity, ProbeError, is_same_unit};
 use crate::scsi::{Data, Request, sg};
 
 /// What the device answered, or what comes to the same.
@@ -144,17 +144,34 @@ impl ScsiTarget {
         if self.waits.until(at) { Ok(()) } else { Err(Broken::Abandoned) }
     }
 
-    /// Whether it is the device that it was. One that cannot be asked is not.
+    /// Whether it is the device that it was. What kept it from saying so is told as if the command had met it, so that
+    /// the table decides; one that answers and does not say so is not.
     fn recheck(&self, heard: &mut VecDeque<StandbyOutcome>) -> bool {
-        match Identity::read_hearing(&*self.device) {
+        let error = match Identity::read_hearing(&*self.device) {
             Ok((now, attentions)) => {
-                heard.extend(attentions);
-                is_same_unit(&self.identity, &now)
+                // One thing may be told by several answers of the check; it is heard of once.
+                for class in attentions {
+                    if !heard.contains(&class) {
+                        heard.push_back(class);
+                    }
+                }
+                return is_same_unit(&self.identity, &now);
             }
-            Err(error) => {
-                tracing::warn!(%error, "check of the device");
-                false
-            }
+            Err(error) => error,
+        };
+        tracing::warn!(%error, "check of the device");
+        let class = match error {
+            ProbeError::NotReady { answer } | ProbeError::Failed { answer, .. } => StandbyOutcome::classify(&answer),
+            ProbeError::Device(error) => match Answer::of_error(error) {
+                Ok(answer) => answer.class,
+                Err(_) => return false,
+            },
+            _ => return false,
+        };
+        let refused = matches!(class, StandbyOutcome::IllegalOpcode | StandbyOutcome::IllegalFieldInCdb);
+        if !refused {
+            heard.push_back(class);
         }
+        !refused
     }
 }

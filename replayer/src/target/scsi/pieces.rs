@@ -6,6 +6,7 @@ use formats::ByteRange;
 use formats::scsi::build::{self, Access, Same};
 use formats::scsi::list::MAX_UNMAP_DESCRIPTORS;
 use formats::scsi::{Blocks, LbaRange};
+use replication::errors::{FLUSH_LOST, StandbyOutcome};
 
 use super::ScsiTarget;
 use super::drive::Answer;
@@ -105,11 +106,16 @@ impl ScsiTarget {
         if fua && !by_bit && answer.is_good() { self.synchronize() } else { Ok(answer) }
     }
 
+    /// A flush on behalf of another command. Its error is about writes that were taken before, so it is told as a
+    /// deferred one: the table's answer to the other command would issue that again and forget the writes.
     pub(super) fn synchronize(&self) -> io::Result<Answer> {
         let answer = self.run(&build::flush(), Data::None)?;
-        // A device without the command has no cache; as the row `flush-not-taken` says.
-        let lacks = matches!(answer.class, replication::errors::StandbyOutcome::IllegalOpcode);
-        Ok(if lacks { Answer::GOOD } else { answer })
+        Ok(match answer.class {
+            // A device without the command has no cache; as the row `flush-not-taken` says.
+            StandbyOutcome::IllegalOpcode => Answer::GOOD,
+            class if FLUSH_LOST.matches(class) => Answer { class: StandbyOutcome::Deferred, ..answer },
+            _ => answer,
+        })
     }
 
     /// Makes a run read as zeros.

@@ -150,8 +150,12 @@ impl Shot {
     }
 
     fn apply(&self, rig: &Rig) -> Result<pool::Outcome, ApplyError> {
+        self.apply_to(&rig.target)
+    }
+
+    fn apply_to(&self, target: &ScsiTarget) -> Result<pool::Outcome, ApplyError> {
         let (header, payload) = self.entry();
-        pool::apply(&header, &payload, Some(&rig.target))
+        pool::apply(&header, &payload, Some(target))
     }
 }
 

@@ -29,6 +29,17 @@ fn fua_is_the_bit_where_the_device_has_it_and_else_a_flush() {
 }
 
 #[test]
+fn a_flush_that_fails_for_a_write_is_about_the_writes_before() {
+    let plain = Fake::disk(BLOCKS);
+    plain.lock().mode_parameter = 0;
+    let rig = Rig::with(plain, |_| {});
+    rig.device.answer(0x35, Ok(check(SenseKey::MediumError, 0x0c, 0)));
+    let error = rig.target.write(0, &[1; BLOCK], true).unwrap_err();
+    assert!(matches!(reason(error), NotApplied::Lost { .. }));
+    assert_eq!(rig.hits("deferred"), 1);
+}
+
+#[test]
 fn a_discard_unmaps_whole_granules_and_zeroes_the_rest() {
     let rig = Rig::new();
     assert_eq!(rig.target.discard(ByteRange::new(2 * 512, 39 * 512)).unwrap(), Effect::AsAsked);

@@ -1,8 +1,9 @@
-//! Every row of the error consistency table is reached by a command and an injected answer.
+//! Every row of the error consistency table is reached by a captured command, which the simulated device answers so.
 
 use replication::errors::{CommandKind, ROWS, Reply, Row};
 
 use super::*;
+use crate::scsi::simulated::{Reaction, Selector, Settings, SimulatedDevice, TapeSettings, Thin, Times};
 
 /// A captured command of each kind.
 fn sample(kind: CommandKind) -> Shot {
@@ -67,16 +68,21 @@ fn with_primary(shot: Shot, reply: Reply) -> Shot {
 fn reach(row: &Row, all: &mut RowCounters) -> u64 {
     let example = row.example;
     let shot = with_primary(sample(example.command), example.primary);
-    let rig = Rig::with(Fake::disk(BLOCKS).of_type(shot.device), |options| {
-        options.policy.opaque = OpaqueRule::Issue;
-        options.primary_reads_zeros = example.command != CommandKind::Unmap;
-    });
+    let settings = match shot.device {
+        DeviceType::TAPE => Settings::tape(TapeSettings { block_length: 512, ..TapeSettings::default() }),
+        _ => Settings::thin_disk(512, BLOCKS, Thin::UNLIMITED),
+    };
+    let device = SimulatedDevice::new(settings).unwrap();
+    let policy = Policy { opaque: OpaqueRule::Issue, ..quick() };
+    let primary_reads_zeros = example.command != CommandKind::Unmap;
+    let options = Options { policy, primary_reads_zeros, ..Options::new("simulated".into()) };
+    let target = ScsiTarget::open(Arc::new(device.nexus()), options).unwrap();
     if example.standby != Reply::None {
-        let answer = example.standby.outcome().ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV));
-        rig.device.lock().script.push_back((Box::new(|_| true), answer));
+        let reaction = example.standby.outcome().map_or(Reaction::Gone { executed: false }, Reaction::Instead);
+        device.add_rule(Selector::default(), Times::First(1), reaction);
     }
-    let _ = shot.apply(&rig);
-    let rows = CommandTarget::rows(&rig.target);
+    let _ = shot.apply_to(&target);
+    let rows = CommandTarget::rows(&target);
     all.add(&rows);
     rows.hits(RowIndex::named(row.id).unwrap())
 }
