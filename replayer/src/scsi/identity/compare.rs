@@ -145,6 +145,7 @@ fn limits(list: &mut List, recorded: &Identity, here: &Identity) {
     list.note(Severity::Warn, "maximum unmap blocks", (then.unmap_blocks, now.unmap_blocks), number);
     list.note(Severity::Warn, "maximum unmap descriptors", (then.unmap_descriptors, now.unmap_descriptors), number);
     list.note(Severity::Warn, "unmap granularity", (then.unmap_granularity, now.unmap_granularity), number);
+    list.note(Severity::Warn, "unmap alignment", (then.unmap_alignment, now.unmap_alignment), number);
     list.note(Severity::Warn, "maximum write same length", (then.write_same, now.write_same), number);
     let compare = (then.compare_and_write, now.compare_and_write);
     list.note(Severity::Warn, "maximum compare and write length", compare, number);

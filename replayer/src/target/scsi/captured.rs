@@ -1,6 +1,7 @@
 //! Captured commands, issued again.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::io;
 
 use formats::command::{Command, CommandFlags, Transfer};
@@ -28,6 +29,8 @@ struct Captured<'a> {
     primary: PrimaryOutcome,
     /// All of its data-out; none when that was not carried.
     data: Option<Cow<'a, [u8]>>,
+    /// Zeros were written in place of an UNMAP.
+    emulated: Cell<bool>,
 }
 
 impl CommandTarget for ScsiTarget {
@@ -46,7 +49,8 @@ impl CommandTarget for ScsiTarget {
         let zeros = self.options.primary_reads_zeros;
         let kind = decoded.as_ref().map_or(CommandKind::Opaque, |decoded| CommandKind::of(decoded, zeros));
         let primary = primary_outcome(record.status, command);
-        Captured { target: self, record, command, decoded, kind, primary, data }.replay()
+        let emulated = Cell::new(false);
+        Captured { target: self, record, command, decoded, kind, primary, data, emulated }.replay()
     }
 
     fn rows(&self) -> RowCounters {
@@ -169,7 +173,7 @@ impl Captured<'_> {
         let finish = ended.finish;
         let why = || Unapplied { command: self.line(), row: finish.row, answer: ended.answer, retries: finish.retries };
         match finish.effect {
-            End::Applied if ended.replaced => Replayed::Applied(Effect::Emulated),
+            End::Applied if ended.replaced || self.emulated.get() => Replayed::Applied(Effect::Emulated),
             End::Applied => Replayed::Applied(Effect::AsAsked),
             End::Unchanged => Replayed::Unchanged,
             End::Noted | End::OutOfSync(Scope::DeviceState) => Replayed::Noted(why()),
@@ -289,8 +293,12 @@ impl Captured<'_> {
 
     /// UNMAP: as recorded where it fits this device's limits. Where the primary reads zeros afterwards and this device does
     /// not promise to, zeros are written instead.
+    ///
+    /// A device may leave parts of granules as they were, the primary's as well as this one. Where their granularities
+    /// differ the two may differ there, in blocks that nobody uses: `differences` warns of it.
     fn issue_unmap(&self, decoded: &Decoded) -> io::Result<Answer> {
         if self.kind == CommandKind::UnmapToZeros && !self.target.identity.reads_zeros() {
+            self.emulated.set(true);
             return self.write_changes(decoded, false);
         }
         let changes = self.changes(decoded);

@@ -76,6 +76,17 @@ fn an_opcode_that_the_standby_lacks_becomes_plain_writes() {
 }
 
 #[test]
+fn an_unmap_to_zeros_is_written_where_the_standby_does_not_promise_zeros() {
+    let vague = Fake::disk(BLOCKS);
+    vague.lock().pages[4].1[1] = 0xc0;
+    vague.lock().lacks = vec![0x9e];
+    let rig = Rig::with(vague, |_| {});
+    let (cdb, list) = build::unmap(&[LbaRange::new(4, 4)], false).unwrap();
+    assert_eq!(Shot::new(&cdb, &list).apply(&rig).unwrap(), EMULATED);
+    assert_eq!((rig.content(4, 4), rig.cdbs(&[0x42]).len()), (vec![0; 2048], 0));
+}
+
+#[test]
 fn compare_and_write_is_what_it_wrote() {
     let rig = Rig::new();
     let shot = Shot::new(&build::compare_and_write(6, 1, Access::default()), &[[1; 512], [2; 512]].concat());
