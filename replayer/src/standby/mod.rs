@@ -133,6 +133,7 @@ impl StandbyHandle {
         self.shared.end();
         // The journal thread may be gone already after a failure.
         let _ = self.orders.send(Order::Stop);
+        self.shared.abandon_commands();
         pool.join();
         for thread in self.threads.drain(..) {
             // A panic in one of them was already reported by the panic hook; the others are still to be joined.

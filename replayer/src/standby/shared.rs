@@ -282,6 +282,11 @@ impl Shared {
         }
     }
 
+    /// Commands that are being tried again on a target are given up: they are redone at the next start.
+    pub(super) fn abandon_commands(&self) {
+        self.targets.iter().filter_map(|(_, target)| target.commands()).for_each(|commands| commands.abandon());
+    }
+
     /// Saves how far the targets are.
     pub(super) fn save_checkpoint(&self) -> Result<(), String> {
         let mut keeper = lock(&self.keeper);
