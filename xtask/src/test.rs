@@ -82,7 +82,7 @@ pub(crate) fn run() -> Result<()> {
     rows.iter().for_each(|row| total.add(row.counts));
     // Tests ignored by default are those of the loop suite, which has a stage of its own, and those run by hand.
     let own_stage = rows.iter().filter(|row| row.stage == LOOP_TARGET).map(|row| row.counts.passed + row.counts.failed);
-    let left_out = total.ignored.saturating_sub(own_stage.sum() + BY_HAND.len() as u64);
+    let left_out = total.ignored.saturating_sub(own_stage.sum::<u64>() + BY_HAND.len() as u64);
     if workspace::is_ci() && left_out > 0 {
         rows.push(row("ignored", Duration::ZERO, Err(anyhow!("{left_out} tests are ignored and run nowhere"))));
         total.failed += 1;
