@@ -16,13 +16,10 @@ use crate::{interrupt, process, tidy, vm, workspace};
 /// Package of the whole-system suites, and its test target with real eBPF on loop devices.
 const SYSTEM_TESTS: &str = "system-tests";
 const LOOP_TARGET: &str = "loop";
+/// The stage that compares committed files with the programs that they came from.
+const GOLDENS: &str = "goldens";
 /// A short run of every fuzz target belongs to the tests; long ones are `cargo xtask fuzz`.
 const FUZZ_SECONDS: &str = "10";
-
-/// Ignored tests that are run by hand: they overwrite a SCSI disk that is named to them, or compare with the words of other
-/// programs' versions. What they check runs on simulated devices and on committed files everywhere.
-const BY_HAND: [&str; 3] =
-    ["replayer/tests/scsi_conformance_sg", "replayer/tests/scsi_target_sg", "formats/tests/scsi_golden"];
 
 /// Tests of one stage. A stage that is no collection of tests is one test.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +48,14 @@ enum Outcome {
 
 type Stage = (&'static str, fn() -> Result<Outcome>);
 
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 9] = [
     ("tidy", || tidy::run().map(|()| Outcome::Ran(Counts::ONE))),
     ("format", format),
     ("clippy", clippy),
     ("docs", docs),
     ("tests", workspace_tests),
     ("fuzz", fuzz),
+    (GOLDENS, goldens),
     (LOOP_TARGET, loop_suite),
     ("vm", vm_suite),
 ];
@@ -80,9 +78,12 @@ pub(crate) fn run() -> Result<()> {
     }
     let mut total = Counts::default();
     rows.iter().for_each(|row| total.add(row.counts));
-    // Tests ignored by default are those of the loop suite, which has a stage of its own, and those run by hand.
-    let own_stage = rows.iter().filter(|row| row.stage == LOOP_TARGET).map(|row| row.counts.passed + row.counts.failed);
-    let left_out = total.ignored.saturating_sub(own_stage.sum::<u64>() + BY_HAND.len() as u64);
+    // Tests ignored by default are those of the loop suite and of the goldens, which have stages of their own.
+    let own_stage = rows
+        .iter()
+        .filter(|row| [LOOP_TARGET, GOLDENS].contains(&row.stage))
+        .map(|row| row.counts.passed + row.counts.failed);
+    let left_out = total.ignored.saturating_sub(own_stage.sum());
     if workspace::is_ci() && left_out > 0 {
         rows.push(row("ignored", Duration::ZERO, Err(anyhow!("{left_out} tests are ignored and run nowhere"))));
         total.failed += 1;
@@ -165,6 +166,21 @@ fn fuzz() -> Result<Outcome> {
     let manifest = ["run", "--quiet", "--release", "--manifest-path", "fuzz/Cargo.toml"];
     process::run(workspace::cargo().args(manifest).args(["--", "--seconds", FUZZ_SECONDS]))?;
     Ok(Outcome::Ran(Counts::ONE))
+}
+
+/// What tshark and sg3_utils say of SCSI commands and sense, beside the committed files.
+fn goldens() -> Result<Outcome> {
+    let missing: Vec<&str> = ["tshark", "sg_decode_sense"].into_iter().filter(|name| !process::exists(name)).collect();
+    if !missing.is_empty() {
+        return Ok(Outcome::CannotRun(format!("not installed: {} (scripts/setup.sh test)", missing.join(", "))));
+    }
+    let mut cargo = workspace::cargo();
+    let counts =
+        count_tests(cargo.args(["test", "--quiet", "-p", "formats", "--test", "scsi_golden", "--", "--ignored"]))?;
+    if counts.passed + counts.failed == 0 {
+        bail!("formats holds no test of the goldens");
+    }
+    Ok(Outcome::Ran(counts))
 }
 
 /// Real eBPF on loop devices: the tests of [`SYSTEM_TESTS`] that are ignored elsewhere, one at a time.
