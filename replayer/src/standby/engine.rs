@@ -265,6 +265,10 @@ impl Core {
         self.stopped.as_deref()
     }
 
+    pub(super) fn done(&self) -> AppliedCounts {
+        self.counters.done.clone()
+    }
+
     fn word(&self, mode: StandbyMode) -> StateWord {
         match mode {
             StandbyMode::Stopped => StateWord::Stopped,

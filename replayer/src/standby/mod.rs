@@ -11,6 +11,7 @@
 //! a target, the journal or the checkpoint ends in the state `Stopped`, which `status` shows and every primary is told;
 //! starting again redoes from the journal what the checkpoint does not cover.
 
+pub mod bench;
 mod budget;
 mod checkpoint;
 mod config;

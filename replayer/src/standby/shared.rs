@@ -21,7 +21,7 @@ use super::frame::Frame;
 use super::hash::{self, HashError};
 use super::journaling::Order;
 use super::start::Named;
-use super::status::StandbyStatus;
+use super::status::{AppliedCounts, StandbyStatus};
 use crate::pool::{Done, Job, WorkSource};
 use crate::target::Target;
 
@@ -359,6 +359,11 @@ impl Shared {
         self.idle.notify_all();
         self.checkpoint.notify_all();
         self.budget.wake();
+    }
+
+    /// What was done with entries so far.
+    pub(super) fn done(&self) -> AppliedCounts {
+        self.core().done()
     }
 
     pub(super) fn status(&self, local: SocketAddr) -> StandbyStatus {
