@@ -1,9 +1,10 @@
 //! Every byte layout that blkecho writes to disk or wire, and the identifiers in them.
 //!
 //! This crate is pure: it does no I/O, reads no clock, allocates only what a caller asked for, and builds for a
-//! target without an operating system (`default-features = false`). All integers are little-endian. A tag of 0 is
-//! never valid, so a zeroed page is never taken for data. Decoders check length and checksum before they look at a
-//! field, and never allocate from a length they have not bounded.
+//! target without an operating system (`default-features = false`). Integers in our own layouts are little-endian; those in
+//! what the SCSI standards lay out ([`scsi`]: CDBs, parameter lists, pages, sense) are big-endian. A tag of 0 is never
+//! valid, so a zeroed page is never taken for data. Decoders check length and checksum before they look at a field, and
+//! never allocate from a length they have not bounded.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 

@@ -5,25 +5,27 @@
 //! primary sends entry frames, numbered from 1 within the session, whose body is a run of encoded entries
 //! ([`crate::entry`]); the standby answers with cumulative [`Ack`]s. Hash requests serve `verify`.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use binrw::io::Cursor;
-use binrw::{BinRead, BinWrite, binrw};
+use binrw::{BinRead, BinResult, BinWrite, binrw};
 use thiserror::Error;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::Crc32c;
+use crate::scsi::identity::Identity;
 
 /// Bytes of a frame header.
 pub const FRAME_HEADER_LEN: usize = 32;
 /// Largest body, in bytes.
 pub const MAX_BODY: u32 = 24 << 20;
 /// The newest protocol version this code speaks.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// The oldest protocol version this code speaks.
-pub const MIN_VERSION: u16 = 1;
+pub const MIN_VERSION: u16 = 2;
 /// First bytes of every frame.
 pub const MAGIC: [u8; 4] = *b"BKEW";
 /// Largest number of volumes in a group.
@@ -222,6 +224,19 @@ impl Text {
     }
 }
 
+/// What a volume is, as far as replication treats it differently. Explicit tags; 0 is invalid.
+#[binrw]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+#[brw(little, repr = u8)]
+pub enum VolumeKind {
+    /// Blocks at addresses: what was missed is read back.
+    #[default]
+    Blocks = 1,
+    /// A tape: only its commands, all of them and in order, make the same of another one. It has no size, no blocks,
+    /// and nothing of it can be read back.
+    Sequential = 2,
+}
+
 /// One volume as its primary describes it.
 #[binrw]
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -229,10 +244,53 @@ impl Text {
 pub struct VolumeIdentity {
     /// The name that both ends use.
     pub name: Text,
-    /// Its size in bytes.
+    /// What it is.
+    pub kind: VolumeKind,
+    /// Its size in bytes; 0 of a sequential one.
     pub size: u64,
-    /// Its logical block size in bytes.
+    /// Its logical block size in bytes; 0 of a sequential one.
     pub block_size: u32,
+    /// The SCSI device that it is all of, as that describes itself, where SCSI commands are captured of it.
+    #[br(parse_with = identity)]
+    #[bw(write_with = put_identity)]
+    pub scsi: Option<Box<Identity>>,
+}
+
+impl VolumeIdentity {
+    /// A volume of blocks: its name, its size and block size in bytes.
+    #[must_use]
+    pub fn blocks(name: &str, size: u64, block_size: u32) -> Self {
+        Self { name: name.into(), kind: VolumeKind::Blocks, size, block_size, scsi: None }
+    }
+
+    /// A tape, by its name.
+    #[must_use]
+    pub fn sequential(name: &str) -> Self {
+        Self { kind: VolumeKind::Sequential, ..Self::blocks(name, 0, 0) }
+    }
+}
+
+/// In front of an identity: there is none.
+const NO_IDENTITY: u8 = 1;
+/// In front of an identity: it follows.
+const IDENTITY: u8 = 2;
+
+#[binrw::parser(reader, endian)]
+fn identity() -> BinResult<Option<Box<Identity>>> {
+    let pos = reader.stream_position()?;
+    match u8::read_options(reader, endian, ())? {
+        NO_IDENTITY => Ok(None),
+        IDENTITY => Ok(Some(Box::new(Identity::read_options(reader, endian, ())?))),
+        _ => Err(binrw::Error::AssertFail { pos, message: "no tag of an identity".into() }),
+    }
+}
+
+/// What is longer than a hello carries is cut, so this cannot fail.
+#[binrw::writer(writer, endian)]
+fn put_identity(identity: &Option<Box<Identity>>) -> BinResult<()> {
+    let Some(identity) = identity else { return NO_IDENTITY.write_options(writer, endian, ()) };
+    IDENTITY.write_options(writer, endian, ())?;
+    identity.carried().write_options(writer, endian, ())
 }
 
 /// The primary's first frame.
@@ -423,23 +481,40 @@ mod tests {
 
     fn hello() -> Hello {
         Hello {
-            min_version: 1,
-            max_version: 1,
+            min_version: 2,
+            max_version: 2,
             stream: 0x1122,
             group: "g".into(),
             region_size: 65536,
-            volumes: alloc::vec![VolumeIdentity { name: "a".into(), size: 4096, block_size: 512 }],
+            volumes: alloc::vec![VolumeIdentity::blocks("a", 4096, 512)],
         }
     }
 
     #[test]
     fn golden_hello() {
         let golden = [
-            1, 0, 1, 0, 0x22, 0x11, 0, 0, 0, 0, 0, 0, 1, 0, b'g', 0, 0, 1, 0, 1, 0, 1, 0, b'a', 0, 16, 0, 0, 0, 0, 0,
-            0, 0, 2, 0, 0,
+            2, 0, 2, 0, 0x22, 0x11, 0, 0, 0, 0, 0, 0, 1, 0, b'g', 0, 0, 1, 0, 1, 0, 1, 0, b'a', 1, 0, 16, 0, 0, 0, 0,
+            0, 0, 0, 2, 0, 0, 1,
         ];
         assert_eq!(hello().to_body(), golden);
         assert_eq!(Hello::from_body(&golden), Ok(hello()));
+        let mut scsi = hello();
+        scsi.volumes[0].scsi = Some(Box::default());
+        // An identity that says nothing: see its own golden bytes.
+        let golden = [&golden[..37], &[2], &[0; 17]].concat();
+        assert_eq!(scsi.to_body(), golden);
+        assert_eq!(Hello::from_body(&golden), Ok(scsi));
+    }
+
+    /// What a stranger may make the other end allocate (`link::HELLO_BODY_LIMIT`).
+    #[test]
+    fn the_largest_hello_is_small() {
+        let scsi = crate::scsi::identity::tests::longest();
+        let mut volume = VolumeIdentity::blocks(&"n".repeat(crate::state::MAX_NAME), u64::MAX, 4096);
+        volume.scsi = Some(Box::new(scsi));
+        let body = Hello { volumes: alloc::vec![volume; MAX_VOLUMES.into()], ..hello() }.to_body();
+        assert!(body.len() < 60 << 10, "{}", body.len());
+        assert!(Hello::from_body(&body).is_ok());
     }
 
     #[test]

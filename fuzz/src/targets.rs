@@ -4,6 +4,7 @@ use formats::dirty::{self, DirtyMapFile};
 use formats::entry::{Entry, EntryHeader, Gap, HEADER_LEN, Origin, PayloadInfo, Record, Region};
 use formats::ids::{ByteRange, Position, Seq, StreamId, VolumeIndex};
 use formats::op::{Op, OpFlags, Status};
+use formats::scsi::identity::{Identity, Modes, parse};
 use formats::scsi::{Cdb, Content, Decoded, DeviceType, Geometry, MAX_CDB, Sense, SenseFormat, decode, list, opcode};
 use formats::segment::{Cursor, FRAME_LEN, Frame, JournalState, MAX_COUNTER, Place, SEGMENT_HEADER_LEN, SegmentHeader};
 use formats::state::{StandbyRecord, StateVolume};
@@ -81,10 +82,13 @@ fn wire(rng: &mut Rng) -> bool {
     let (a, b) = (rng.next_u64(), rng.below(1 << 32));
     match rng.below(6) {
         0 => {
-            let volume = |rng: &mut Rng| VolumeIdentity { name: text(rng), size: a, block_size: 512 };
+            let volume = |rng: &mut Rng| {
+                let scsi = rng.one_in(2).then(|| Box::new(identity_of(&noise(rng, 300)).carried()));
+                VolumeIdentity { name: text(rng), scsi, ..VolumeIdentity::blocks("", a, 512) }
+            };
             let volumes = (0..rng.below(4)).map(|_| volume(rng)).collect();
             let group = text(rng);
-            message(&Hello { min_version: 1, max_version: 1, stream: a, group, region_size: 65536, volumes }, rng)
+            message(&Hello { min_version: 1, max_version: 2, stream: a, group, region_size: 65536, volumes }, rng)
         }
         1 => {
             let (node, data) = (text(rng), DataState::Blank);
@@ -94,6 +98,26 @@ fn wire(rng: &mut Rng) -> bool {
         3 => message(&Ack { received_frame: a, durable_frame: b, ..Ack::default() }, rng),
         4 => message(&HashRequest { id: a, volume: 1, offset: b, len: 1 << 20, chunk: 4096 }, rng),
         _ => message(&HashReply { id: a, hashes: vec![[7; 32]; rng.below(5) as usize] }, rng),
+    }
+}
+
+/// What is made of the answers of a device that says anything at all.
+fn identity_of(data: &[u8]) -> Identity {
+    let page = parse::mode_page(true, 8, data).map_or(data, |(_, page)| page);
+    Identity {
+        serial: parse::serial(data),
+        designators: parse::designators(data),
+        capacity: parse::capacity_16(data).or(parse::capacity_10(data)),
+        limits: Some(parse::limits(data)),
+        characteristics: parse::page(0xb1, data).map(parse::characteristics),
+        provisioning: Some(parse::provisioning(data)),
+        modes: Modes {
+            write_cache: Some(parse::write_cache(page)),
+            control: Some(parse::control(page)),
+            ..Modes::default()
+        },
+        reservations: Some(parse::reservations(data, data)),
+        ..parse::inquiry(data)
     }
 }
 

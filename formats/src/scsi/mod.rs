@@ -2,7 +2,8 @@
 //!
 //! One opcode table ([`opcode`]) says everything that is known of a command: its name, its length, where its fields
 //! lie, what it moves, what it does, and how a standby repeats it. Decoding, building, describing and testing are
-//! derived from it. Integers in SCSI are big-endian, unlike the rest of this crate.
+//! derived from it. Integers in what the standards lay out (CDBs, parameter lists, pages, sense) are big-endian, unlike the rest
+//! of this crate.
 //!
 //! The sources are named by their short names: SPC-5 and SPC-6 (primary commands), SBC-4 (disks), SSC-5 (tapes), SMC-3
 //! (changers), MMC-6 (optical), ZBC-2 (zoned disks), SAT-4 (ATA translation), SAM-6 (architecture).
@@ -14,6 +15,7 @@ pub mod cdb;
 pub mod decoded;
 pub mod device;
 pub mod effect;
+pub mod identity;
 pub mod list;
 pub mod opcode;
 pub mod sense;

@@ -78,7 +78,7 @@ pub(crate) fn hello() -> Hello {
         stream: STREAM,
         group: "g".into(),
         region_size: 65536,
-        volumes: vec![VolumeIdentity { name: "vol".into(), size: SIZE, block_size: 512 }],
+        volumes: vec![VolumeIdentity::blocks("vol", SIZE, 512)],
     }
 }
 

@@ -1,7 +1,7 @@
 use std::vec::Vec;
 
 use formats::entry::PayloadInfo;
-use formats::wire::VolumeIdentity;
+use formats::wire::{MIN_VERSION, VERSION, VolumeIdentity};
 use formats::{EntryHeader, Op};
 
 use super::*;
@@ -13,8 +13,8 @@ fn config() -> StandbyConfig {
 }
 
 fn hello(stream: u64) -> Hello {
-    let volumes = vec![VolumeIdentity { name: "a".into(), size: 4096, block_size: 512 }];
-    Hello { min_version: 1, max_version: 1, stream, group: "g".into(), region_size: 4096, volumes }
+    let volumes = vec![VolumeIdentity::blocks("a", 4096, 512)];
+    Hello { min_version: MIN_VERSION, max_version: VERSION, stream, group: "g".into(), region_size: 4096, volumes }
 }
 
 fn write(position: u64, seq: u64) -> EntryHeader {
@@ -177,7 +177,7 @@ fn hellos_that_do_not_fit_are_refused() {
         change(&mut hello);
         Story::new().engine.hello(&hello).expect_err("refused").code
     };
-    assert_eq!(refused(|hello| hello.min_version = 2), RefuseCode::Version);
+    assert_eq!(refused(|hello| hello.min_version = VERSION + 1), RefuseCode::Version);
     assert_eq!(refused(|hello| hello.max_version = 0), RefuseCode::Version);
     assert_eq!(refused(|hello| hello.volumes[0].name = "q".into()), RefuseCode::UnknownVolume);
     assert_eq!(refused(|hello| hello.volumes.clear()), RefuseCode::UnknownVolume);

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use formats::entry::{Entry, EntryHeader, Gap, PayloadInfo, Region};
-use formats::wire::{Hello, Message as _, VolumeIdentity};
+use formats::wire::{Hello, MIN_VERSION, Message as _, VERSION, VolumeIdentity};
 use formats::{ByteRange, Position, Seq, StreamId, VolumeIndex};
 use journal::faulty::{FaultyDisk, Rng};
 use journal::{AppendError, Config, Item, Journal, SyncPolicy};
@@ -397,14 +397,10 @@ impl Agent {
     }
 
     fn hello(&self) -> Hello {
-        let volume = |(index, size): (usize, u64)| VolumeIdentity {
-            name: format!("v{index}").as_str().into(),
-            size,
-            block_size: BLOCK as u32,
-        };
+        let volume = |(index, size): (usize, u64)| VolumeIdentity::blocks(&format!("v{index}"), size, BLOCK as u32);
         Hello {
-            min_version: 1,
-            max_version: 1,
+            min_version: MIN_VERSION,
+            max_version: VERSION,
             stream: self.stream,
             group: "g".into(),
             region_size: REGION,

@@ -48,7 +48,7 @@ fn hello(core: &Core) -> Hello {
         stream: core.stream.0,
         group: "simulated".into(),
         region_size: 64 << 10,
-        volumes: vec![VolumeIdentity { name: VOLUME.into(), size: DEVICE, block_size: BLOCK }],
+        volumes: vec![VolumeIdentity::blocks(VOLUME, DEVICE, BLOCK)],
     }
 }
 
