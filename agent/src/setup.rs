@@ -11,7 +11,7 @@ use std::time::Duration;
 use formats::wire::VolumeIdentity;
 use formats::{Position, Seq, StreamId};
 use journal::{Config, Journal, Reader, RealDisk};
-use probe_types::{CpuCounters, UnitKey, Volume};
+use probe_types::{CpuCounters, Volume};
 use replication::dirty::DirtyMap;
 use replication::epochs::{EpochTracker, SLOTS};
 use replication::primary::{Covered, JournalExtent, Primary, PrimaryConfig, Restored};
@@ -35,7 +35,6 @@ use crate::probe::ops::Ops;
 use crate::probe::shared::kernel_barrier;
 use crate::probe::{Probe, ProbeSpec, layout};
 use crate::selftest;
-use crate::tape;
 
 /// Bytes of payload that may wait for the journal before only addresses are kept.
 const MAX_QUEUED_BYTES: u64 = 48 << 20;
@@ -61,8 +60,6 @@ pub(crate) struct Ready {
 pub(crate) struct Observed {
     pub names: Vec<String>,
     pub devices: Vec<Device>,
-    /// Bytes per region of the dirty map: the whole of a tape is one.
-    region_bytes: u32,
     /// Held while the agent runs, so that a second one is refused.
     _claims: Vec<UnixListener>,
 }
@@ -76,19 +73,12 @@ impl Observed {
         }
         named.sort_by_key(|(_, device)| (device.disk, device.start));
         let claims = named.iter().map(|(_, device)| claim(device)).collect::<Result<_, _>>()?;
-        let (names, devices): (_, Vec<Device>) = named.into_iter().unzip();
-        tape::check(&devices, config.assume_identical)?;
-        Ok(Self { names, devices, region_bytes: config.region_bytes, _claims: claims })
+        let (names, devices) = named.into_iter().unzip();
+        Ok(Self { names, devices, _claims: claims })
     }
 
     pub(crate) fn volumes(&self) -> Vec<Volume> {
-        let sizes = self.sizes().into_iter();
-        self.devices.iter().zip(sizes).map(|(device, size)| volume_of(device, size)).collect()
-    }
-
-    /// The tape that is observed, if it is one.
-    pub(crate) fn tape(&self) -> Option<UnitKey> {
-        self.devices.first().and_then(tape::key)
+        self.devices.iter().map(volume_of).collect()
     }
 
     pub(crate) fn selftest_target(&self, index: usize) -> selftest::Target<'_> {
@@ -97,19 +87,15 @@ impl Observed {
         selftest::Target { index: index as u16, path: &device.path, size: device.size, bio_based }
     }
 
-    /// Bytes of the volumes in maps of regions.
     fn sizes(&self) -> Vec<u64> {
-        let size = |device: &Device| if device.tape.is_some() { u64::from(self.region_bytes) } else { device.size };
-        self.devices.iter().map(size).collect()
+        self.devices.iter().map(|device| device.size).collect()
     }
 }
 
 /// A name in the abstract socket space lives exactly as long as its process.
 fn claim(device: &Device) -> Result<UnixListener, AgentError> {
     use std::os::linux::net::SocketAddrExt;
-    // A tape has several nodes.
-    let unit = device.scsi.filter(|_| device.tape.is_some()).map(|scsi| format!("blkecho-unit-{}", scsi.unit));
-    let name = unit.unwrap_or_else(|| format!("blkecho-device-{}:{}", device.number.major, device.number.minor));
+    let name = format!("blkecho-device-{}:{}", device.number.major, device.number.minor);
     let bound = SocketAddr::from_abstract_name(name).and_then(|address| UnixListener::bind_addr(&address));
     bound.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => AgentError::Busy { device: device.path.clone() },
@@ -117,10 +103,10 @@ fn claim(device: &Device) -> Result<UnixListener, AgentError> {
     })
 }
 
-fn volume_of(device: &Device, size: u64) -> Volume {
+fn volume_of(device: &Device) -> Volume {
     Volume {
         start_sector: device.start >> 9,
-        sectors: size >> 9,
+        sectors: device.size >> 9,
         first_word: 0,
         words: 0,
         disk_dev: device.disk.major << 20 | device.disk.minor,
@@ -171,8 +157,7 @@ pub(crate) struct Attached {
 fn attach(config: &AgentConfig, observed: &Observed) -> Result<Attached, AgentError> {
     let btf = Btf::kernel()?;
     let layout = layout::find(&btf, config.region_bytes.trailing_zeros())?;
-    let (volumes, tape) = (observed.volumes(), observed.tape());
-    let mut spec = ProbeSpec { volumes, ring_bytes: config.ring_bytes, layout, tape };
+    let mut spec = ProbeSpec { volumes: observed.volumes(), ring_bytes: config.ring_bytes, layout };
     let units = layer::choose(config.layer, &observed.devices, &mut spec, &btf)?;
     let (ops, pins) = (Ops::of(&btf), pin_dir(&config.bpffs, &config.group));
     let saved = Identity::load(&config.dir, &observed.names, &observed.devices, config.region_bytes)?;
@@ -226,9 +211,7 @@ fn assemble_parts(
         .map_err(|source| AgentError::System { what: "starting the capture thread", source })?;
     // Before the self-test, during which the commands of older epochs end.
     let begun = picked_up.then(|| Begun::on(&probe));
-    // A tape cannot be read without moving it.
-    let readable = (0..observed.devices.len()).filter(|index| observed.devices[*index].tape.is_none());
-    for index in readable {
+    for index in 0..observed.devices.len() {
         selftest::run(&probe, &capture.selftest, &observed.selftest_target(index), config.ring_bytes)?;
     }
     let dirty_file = DirtyFile::new(&config.dir);
@@ -428,8 +411,22 @@ fn core(
     let mut readers = Volumes::default();
     let mut volumes = Vec::new();
     for (name, device) in observed.names.iter().zip(&observed.devices) {
-        readers.0.push(reader(device)?);
-        volumes.push(volume_info(name, device));
+        let opened = VolumeReader::new(&device.path);
+        readers.0.push(opened.map_err(|source| AgentError::State {
+            what: "opening for reading",
+            path: device.path.clone(),
+            source,
+        })?);
+        let identity = VolumeIdentity::blocks(name, device.size, device.logical_block);
+        let sys = Path::new("/sys/dev/block");
+        volumes.push(VolumeInfo {
+            identity,
+            path: device.path.clone(),
+            inflight: sys.join(device.disk.to_string()).join("inflight"),
+            size: sys.join(device.number.to_string()).join("size"),
+            diskseq: device.diskseq.map(|number| (sys.join(device.disk.to_string()).join("diskseq"), number)),
+            read_only: device.read_only,
+        });
     }
     Ok(Core::new(CoreParts {
         engine,
@@ -441,31 +438,6 @@ fn core(
         region_bytes: config.region_bytes,
         observed,
     }))
-}
-
-fn reader(device: &Device) -> Result<VolumeReader, AgentError> {
-    if device.tape.is_some() {
-        return Ok(VolumeReader::tape(&device.path));
-    }
-    let opened = VolumeReader::new(&device.path);
-    opened.map_err(|source| AgentError::State { what: "opening for reading", path: device.path.clone(), source })
-}
-
-fn volume_info(name: &str, device: &Device) -> VolumeInfo {
-    let sys = Path::new("/sys/dev/block");
-    let (path, read_only) = (device.path.clone(), device.read_only);
-    if let Some(unit) = &device.tape {
-        let (inflight, size) = (unit.join("device_busy"), unit.join("type"));
-        return VolumeInfo { identity: VolumeIdentity::sequential(name), path, inflight, size, diskseq: None, read_only };
-    }
-    VolumeInfo {
-        identity: VolumeIdentity::blocks(name, device.size, device.logical_block),
-        path,
-        inflight: sys.join(device.disk.to_string()).join("inflight"),
-        size: sys.join(device.number.to_string()).join("size"),
-        diskseq: device.diskseq.map(|number| (sys.join(device.disk.to_string()).join("diskseq"), number)),
-        read_only,
-    }
 }
 
 /// Makes sure that the probe knows where pages lie. It learns that from the first request of any request-based disk, so
