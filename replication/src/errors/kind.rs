@@ -5,10 +5,10 @@ use formats::scsi::{CdbError, Decoded, DeviceType, decode};
 
 use super::outcome::CommandKind;
 
-/// WRITE ATOMIC(16) and WRITE ATOMIC(32), by operation code and service action (SBC-4).
-const WRITE_ATOMIC: [(u8, Option<u16>); 2] = [(0x9c, None), (0x7f, Some(0x000f))];
-/// RESERVE and RELEASE of 6 and 10 bytes, PERSISTENT RESERVE OUT (SPC-2, SPC-6).
-const RESERVATIONS: [u8; 5] = [0x16, 0x17, 0x56, 0x57, 0x5f];
+/// How the names of commands begin in the opcode table, where their effect there does not tell them apart.
+const ATOMIC: &[&str] = &["WRITE ATOMIC("];
+/// Commands that take, change or give back a reservation.
+const RESERVATIONS: &[&str] = &["RESERVE(", "RELEASE(", "PERSISTENT RESERVE OUT ("];
 
 impl CommandKind {
     /// The kind of a command. `reads_zeros`: what the primary unmaps reads as zeros afterwards (LBPRZ of its LOGICAL BLOCK
@@ -36,7 +36,7 @@ impl CommandKind {
 
 fn of_effect(command: &Decoded, reads_zeros: bool) -> CommandKind {
     match command.effect() {
-        Effect::Write if is_atomic(command) => CommandKind::WriteAtomic,
+        Effect::Write if is_named(command, ATOMIC) => CommandKind::WriteAtomic,
         Effect::Write | Effect::Scatter => CommandKind::Write,
         Effect::Same => CommandKind::WriteSame,
         Effect::Compare => CommandKind::CompareAndWrite,
@@ -56,19 +56,18 @@ fn of_effect(command: &Decoded, reads_zeros: bool) -> CommandKind {
 
 /// Commands that are repeated though they change no block.
 fn of_no_effect(command: &Decoded) -> CommandKind {
-    let opcode = command.cdb.opcode();
     match command.class() {
         Class::Sync => CommandKind::Flush,
         // A write whose DISABLE WRITE bit is set, or a read.
         Class::Read | Class::Write => CommandKind::Read,
-        Class::State if RESERVATIONS.contains(&opcode) => CommandKind::Reservation,
+        Class::State if is_named(command, RESERVATIONS) => CommandKind::Reservation,
         Class::State if command.replay() == Replay::Effect => CommandKind::Parameters,
         Class::State => CommandKind::UnitState,
     }
 }
 
-fn is_atomic(command: &Decoded) -> bool {
-    command.row().is_some_and(|row| WRITE_ATOMIC.contains(&(row.opcode, row.service)))
+fn is_named(command: &Decoded, beginnings: &[&str]) -> bool {
+    command.row().is_some_and(|row| beginnings.iter().any(|beginning| row.name.starts_with(beginning)))
 }
 
 #[cfg(test)]
@@ -110,6 +109,17 @@ mod tests {
             };
             assert!(agrees, "{} is {kind}: {action}", row.name);
         }
+    }
+
+    /// A name that the table does not have any more would make its commands something else in silence.
+    #[test]
+    fn every_name_is_one_of_the_table() {
+        let named = |beginning: &str| opcode::rows().filter(|row| row.name.starts_with(beginning)).count();
+        let counts: Vec<usize> = ATOMIC.iter().chain(RESERVATIONS).map(|beginning| named(beginning)).collect();
+        assert_eq!(counts, [2, 2, 2, 9]);
+        let kind = |cdb: &[u8]| CommandKind::of_cdb(cdb, DeviceType::DISK, false);
+        assert_eq!(kind(&[0x5f, 6, 0, 0, 0, 0, 0, 0, 24, 0]), Ok(CommandKind::Reservation));
+        assert_eq!(kind(&[0x17, 0, 0, 0, 0, 0]), Ok(CommandKind::Reservation));
     }
 
     #[test]

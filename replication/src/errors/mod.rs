@@ -43,13 +43,14 @@ mod rows;
 mod source;
 mod state;
 mod table;
+mod unreadable;
 mod words;
 
 pub use action::{Action, Budget, Delay, Effect, Equivalent, Last, StopReason};
 pub use budget::{Budgets, Limit, Wait};
 pub use counters::{Listing, RowCounters};
 pub use example::{Example, Reply, SENSE_LEN};
-pub use heal::{HealConfig, Hole, OutOfSync, UnreadableBlocks};
+pub use heal::{Failure, HealConfig, Hole, OutOfSync};
 pub use outcome::{CommandKind, PrimaryOutcome, Scope, StandbyOutcome};
 pub use replay::{CommandReplay, Event, Finish, OpaqueRule, Policy, Step, UnexpectedEvent, Work};
 pub use rows::{
@@ -59,6 +60,7 @@ pub use rows::{
 pub use source::Source;
 pub use state::{Facts, StateWord};
 pub use table::{Pattern, Row, RowIndex, first_row, lookup};
+pub use unreadable::UnreadableBlocks;
 
 #[cfg(test)]
 mod tests;
