@@ -3,7 +3,8 @@
 //! A frame is a header of [`FRAME_HEADER_LEN`] bytes with its own checksum, then a body of at most [`MAX_BODY`] bytes
 //! with another. The primary opens with [`Hello`]; the standby answers [`Welcome`] or [`Refuse`]. Afterwards the
 //! primary sends entry frames, numbered from 1 within the session, whose body is a run of encoded entries
-//! ([`crate::entry`]); the standby answers with cumulative [`Ack`]s. Hash requests serve `verify`.
+//! ([`crate::entry`]); the standby answers with cumulative [`Ack`]s, and asks with [`Resend`] for what its device
+//! did not take. Hash requests serve `verify`.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -32,6 +33,10 @@ pub const MAGIC: [u8; 4] = *b"BKEW";
 pub const MAX_VOLUMES: u16 = 64;
 /// Largest number of hashes in one reply.
 pub const MAX_HASHES: u32 = 65_536;
+/// Largest number of stretches in one [`Resend`].
+pub const MAX_STRETCHES: u16 = 4096;
+/// Longest reason of a stretch, in bytes.
+pub const MAX_REASON: usize = 64;
 
 /// What a frame carries. Explicit tags; 0 is invalid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -53,6 +58,8 @@ pub enum FrameKind {
     HashRequest = 7,
     /// [`HashReply`], standby to primary.
     HashReply = 8,
+    /// [`Resend`], standby to primary.
+    Resend = 9,
 }
 
 impl FrameKind {
@@ -68,6 +75,7 @@ impl FrameKind {
             6 => Some(Self::KeepAlive),
             7 => Some(Self::HashRequest),
             8 => Some(Self::HashReply),
+            9 => Some(Self::Resend),
             _ => None,
         }
     }
@@ -434,6 +442,37 @@ pub struct HashReply {
     pub hashes: Vec<[u8; 32]>,
 }
 
+/// A stretch of a volume whose content the standby does not have, because its device did not take it.
+#[binrw]
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[brw(little)]
+pub struct Stretch {
+    /// Which volume.
+    pub volume: u16,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub len: u64,
+    /// Why, as the row of the error consistency table that ended in it (`docs/error-consistency.md`); at most
+    /// [`MAX_REASON`] bytes, empty when that is not known.
+    #[br(assert(reason.len() <= MAX_REASON))]
+    pub reason: Text,
+}
+
+/// Asks the primary to read these stretches again and to send them as regions. Nothing answers it but the regions; it is
+/// asked again in the next session. A standby keeps what it has to ask for in the same form beside its checkpoint.
+#[binrw]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[brw(little)]
+pub struct Resend {
+    #[bw(calc = stretches.len() as u16)]
+    #[br(assert(count <= MAX_STRETCHES))]
+    count: u16,
+    /// The stretches, at most [`MAX_STRETCHES`].
+    #[br(count = count)]
+    pub stretches: Vec<Stretch>,
+}
+
 /// A message with a body of its own frame kind.
 pub trait Message: Sized {
     /// The frame kind that carries it.
@@ -472,7 +511,7 @@ macro_rules! message {
     )*};
 }
 
-message!(Hello, Welcome, Refuse, Ack, HashRequest, HashReply);
+message!(Hello, Welcome, Refuse, Ack, HashRequest, HashReply, Resend);
 
 #[cfg(test)]
 mod tests {
@@ -555,6 +594,31 @@ mod tests {
         assert_eq!(HashReply::from_body(&body), Err(FrameError::Malformed("HashReply")));
     }
 
+    #[test]
+    fn golden_resend() {
+        let stretch = Stretch { volume: 2, offset: 0x1_0000, len: 512, reason: "hardware".into() };
+        let resend = Resend { stretches: alloc::vec![stretch] };
+        let golden = [
+            1, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 8, 0, b'h', b'a', b'r', b'd', b'w', b'a', b'r',
+            b'e',
+        ];
+        assert_eq!(resend.to_body(), golden);
+        assert_eq!(Resend::from_body(&golden), Ok(resend));
+        assert_eq!(FrameKind::from_tag(9), Some(FrameKind::Resend));
+    }
+
+    #[test]
+    fn a_resend_is_bounded_in_stretches_and_in_words() {
+        let stretch = |reason: &str| Stretch { volume: 0, offset: 0, len: 1, reason: reason.into() };
+        let parses = |stretches| Resend::from_body(&Resend { stretches }.to_body()).is_ok();
+        let most = usize::from(MAX_STRETCHES);
+        assert!(parses(alloc::vec![stretch("x"); most]) && !parses(alloc::vec![stretch("x"); most + 1]));
+        let word = "x".repeat(MAX_REASON + 1);
+        assert!(parses(alloc::vec![stretch(&word[1..])]) && !parses(alloc::vec![stretch(&word)]));
+        let longest = Resend { stretches: alloc::vec![stretch(&word[1..]); most] };
+        assert!(longest.to_body().len() < MAX_BODY as usize);
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bodies_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
@@ -564,6 +628,7 @@ mod tests {
             let _ = Ack::from_body(&body);
             let _ = HashRequest::from_body(&body);
             let _ = HashReply::from_body(&body);
+            let _ = Resend::from_body(&body);
         }
     }
 }

@@ -10,7 +10,7 @@ use formats::segment::{Cursor, FRAME_LEN, Frame, JournalState, MAX_COUNTER, Plac
 use formats::state::{StandbyRecord, StateVolume};
 use formats::wire::{
     Ack, DataState, FRAME_HEADER_LEN, FrameHeader, FrameKind, HashReply, HashRequest, Hello, Message, Refuse,
-    RefuseCode, VolumeIdentity, Welcome,
+    RefuseCode, Resend, Stretch, VolumeIdentity, Welcome,
 };
 use journal::faulty::{FaultyDisk, Rng};
 use journal::{Config, Item, Journal, SyncPolicy};
@@ -80,7 +80,7 @@ fn wire(rng: &mut Rng) -> bool {
     frame_header(rng);
     let text = |rng: &mut Rng| String::from_utf8_lossy(&noise(rng, 20)).as_ref().into();
     let (a, b) = (rng.next_u64(), rng.below(1 << 32));
-    match rng.below(6) {
+    match rng.below(7) {
         0 => {
             let volume = |rng: &mut Rng| {
                 let scsi = rng.one_in(2).then(|| Box::new(identity_of(&noise(rng, 300)).carried()));
@@ -97,6 +97,10 @@ fn wire(rng: &mut Rng) -> bool {
         2 => message(&Refuse { code: RefuseCode::Busy, text: text(rng) }, rng),
         3 => message(&Ack { received_frame: a, durable_frame: b, ..Ack::default() }, rng),
         4 => message(&HashRequest { id: a, volume: 1, offset: b, len: 1 << 20, chunk: 4096 }, rng),
+        5 => {
+            let stretch = |rng: &mut Rng| Stretch { volume: 1, offset: a, len: b, reason: text(rng) };
+            message(&Resend { stretches: (0..rng.below(4)).map(|_| stretch(rng)).collect() }, rng)
+        }
         _ => message(&HashReply { id: a, hashes: vec![[7; 32]; rng.below(5) as usize] }, rng),
     }
 }
