@@ -19,6 +19,7 @@ pub mod op;
 pub mod scsi;
 pub mod segment;
 pub mod state;
+pub mod tape;
 pub mod wire;
 
 pub use checksum::Crc32c;
