@@ -7,8 +7,7 @@
 //! - [`scsi`]: devices that take SCSI commands.
 //! - [`standby`]: the service that keeps a copy.
 //! - [`state_file`]: the durable checkpoint.
-// One place is excepted, the system call in `scsi::sg`.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod command;
 pub mod compare;

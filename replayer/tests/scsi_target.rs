@@ -14,7 +14,7 @@ use formats::{ByteRange, Crc32c, Op, OpFlags, Position, Record, Region, Seq, Sta
 use proptest::prelude::*;
 use replayer::command::CommandTarget;
 use replayer::pool::{self, ApplyError};
-use replayer::scsi::identity::{Identity, Mapping, differences};
+use replayer::scsi::identity::{self, Identity, Mapping, differences};
 use replayer::scsi::simulated::{
     Limits, Nexus, Reaction, Selector, Settings, SimulatedDevice, TapeSettings, Thin, Times,
 };
@@ -343,7 +343,7 @@ fn reservations_and_modes_become_the_primarys() {
     (page[0], page[2], page[4]) = (0, 0, page[4] & 0x3f);
     page[6] &= !4;
     pair.both(&build::mode_select_6(false, page.len() as u8), &page);
-    let (primary, standby) = (Identity::read(&pair.primary).unwrap(), Identity::read(&pair.nexus).unwrap());
+    let (primary, standby) = (identity::read(&pair.primary).unwrap(), identity::read(&pair.nexus).unwrap());
     assert_eq!((primary.modes, primary.modes.write_cache), (standby.modes, Some(false)));
     // The generation counts registrations, of which the standby needs more.
     let reserved = |identity: &Identity| identity.reservations.clone().map(|all| (all.keys, all.held));
@@ -359,7 +359,7 @@ fn a_primary_that_lies_or_is_smaller_is_told_apart() {
     let options = || ScsiOptions::new("standby".into());
     let lies = ScsiTarget::open(Arc::new(device.nexus()), options()).unwrap_err();
     assert!(lies.to_string().contains("lies about its capacity"), "{lies}");
-    let recorded = Identity::read(&SimulatedDevice::new(Settings::disk(4096, BLOCKS)).unwrap().nexus()).unwrap();
+    let recorded = identity::read(&SimulatedDevice::new(Settings::disk(4096, BLOCKS)).unwrap().nexus()).unwrap();
     let fine = SimulatedDevice::new(Settings::disk(512, BLOCKS)).unwrap();
     let options = ScsiOptions { recorded: Some(recorded), ..options() };
     let differs = ScsiTarget::open(Arc::new(fine.nexus()), options).unwrap_err();

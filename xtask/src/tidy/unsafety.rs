@@ -16,7 +16,7 @@ const PLACES: [&str; 4] = [
     // Loading the probe and reading its memory-mapped ring.
     "agent/src/probe/",
     // The ioctl SG_IO: structures with addresses in them.
-    "replayer/src/scsi/sg.rs",
+    "sgio/src/sg.rs",
 ];
 
 /// Findings of one file.

@@ -10,7 +10,7 @@ use replication::errors::{
 
 use super::{ScsiTarget, timeout};
 use crate::command::{NotApplied, Unapplied};
-use crate::scsi::identity::{Identity, ProbeError, is_same_unit};
+use crate::scsi::identity::{ProbeError, is_same_unit, read_hearing};
 use crate::scsi::{Data, Request, sg};
 
 /// What the device answered, or what comes to the same.
@@ -147,7 +147,7 @@ impl ScsiTarget {
     /// Whether it is the device that it was. What kept it from saying so is told as if the command had met it, so that
     /// the table decides; one that answers and does not say so is not.
     fn recheck(&self, heard: &mut VecDeque<StandbyOutcome>) -> bool {
-        let error = match Identity::read_hearing(&*self.device) {
+        let error = match read_hearing(&*self.device) {
             Ok((now, attentions)) => {
                 // One thing may be told by several answers of the check; it is heard of once.
                 for class in attentions {

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::{Options, ScsiTarget, Waits};
 use crate::scsi::ScsiDevice;
-use crate::scsi::identity::{Difference, Identity, ProbeError, Severity, check_last_block, differences, settle};
+use crate::scsi::identity::{self, Difference, Identity, ProbeError, Severity, check_last_block, differences, settle};
 use crate::scsi::sg::{self, Node, SgDevice, SgError};
 use crate::target::check::{self, Admitted, CheckError, Host};
 
@@ -65,7 +65,7 @@ impl ScsiTarget {
     }
 
     fn with_claims(device: Arc<dyn ScsiDevice>, options: Options, claims: Vec<File>) -> Result<Self, OpenError> {
-        let identity = Identity::read(&*device)?;
+        let identity = identity::read(&*device)?;
         check_identity(&identity, &options)?;
         check_last_block(&*device, &identity)?;
         settle(&*device)?;
@@ -166,5 +166,5 @@ fn lock(path: &Path) -> Result<File, CheckError> {
 /// It is no SCSI device, or does not answer.
 pub fn describe(path: &Path) -> Result<Identity, OpenError> {
     let path: PathBuf = sg::strip_prefix(path).unwrap_or_else(|| path.to_owned());
-    Ok(Identity::read(&SgDevice::open(&path)?)?)
+    Ok(identity::read(&SgDevice::open(&path)?)?)
 }

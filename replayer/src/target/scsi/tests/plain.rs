@@ -183,7 +183,7 @@ fn what_is_not_fit_is_no_target() {
     let lying = Fake::disk(8);
     lying.lock().claims = 9;
     assert!(matches!(open(lying, |_| {}), OpenError::Probe(_)));
-    let small = |options: &mut Options| options.recorded = Some(Identity::read(&Fake::disk(9)).unwrap());
+    let small = |options: &mut Options| options.recorded = Some(crate::scsi::identity::read(&Fake::disk(9)).unwrap());
     let error = open(Fake::disk(8), small);
     assert!(error.to_string().contains("refused: capacity: 9 blocks was recorded, here 8 blocks"), "{error}");
     assert!(matches!(open(Fake::disk(8), |o| o.mapping.lba_offset = 8), OpenError::Mapping { .. }));

@@ -132,7 +132,7 @@ fn what_the_kernel_would_not_take_is_refused_with_a_reason() {
 #[test]
 fn a_seventeenth_command_gets_a_file_of_its_own() {
     let device = null();
-    let open = || open_file(Path::new("/dev/null"), 0);
+    let open = || open_file(Path::new("/dev/null"), Access::All, 0);
     let lanes: Vec<_> = (0..17).map(|_| device.lanes.enter(open)).collect();
     assert_eq!(device.lanes.used(), [16, 1]);
     drop(lanes);

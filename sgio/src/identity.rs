@@ -1,16 +1,21 @@
-//! Asking a device who it is.
+//! Asking a device who it is, before the first command that changes anything.
+//!
+//! [`read`] asks for INQUIRY and its vital product data pages (00h, 80h, 83h, B0h, B1h, B2h), READ CAPACITY(10) and (16), the
+//! Caching and Control mode pages, and persistent reservations. What it says is checked against the bytes that came. All of
+//! it changes nothing on the device, except that a unit attention is told once only: see [`read_hearing`].
 
 use std::io;
 use std::thread::sleep;
 use std::time::Duration;
 
 use formats::scsi::build::{self, Access, ModePage, ReserveIn};
+use formats::scsi::identity::{Capacity, Identity, Modes, Reservations, parse};
 use formats::scsi::{Cdb, DeviceType, Outcome};
 use replication::errors::StandbyOutcome;
 use thiserror::Error;
 
-use super::{Identity, Modes, parse};
-use crate::scsi::{Data, Request, ScsiDevice};
+use crate::sg::errno;
+use crate::{Data, Request, ScsiDevice};
 
 /// For each of these commands.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -230,44 +235,43 @@ pub fn settle(device: &dyn ScsiDevice) -> Result<(), ProbeError> {
     Asked::new(device).settle()
 }
 
-impl Identity {
-    /// Reads it. Unit attentions are heard out first.
-    ///
-    /// # Errors
-    /// The device does not answer what every one must, is not ready, or contradicts itself.
-    pub fn read(device: &dyn ScsiDevice) -> Result<Self, ProbeError> {
-        Self::read_hearing(device).map(|(identity, _)| identity)
-    }
+/// Unit attentions that were told while a device was asked, in order.
+pub type Heard = Vec<StandbyOutcome>;
 
-    /// The same, with the unit attentions that were told meanwhile, in order: nobody else will hear of them.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn read_hearing(device: &dyn ScsiDevice) -> Result<(Self, Vec<StandbyOutcome>), ProbeError> {
-        let mut asked = Asked::new(device);
-        let identity = Self::read_by(&mut asked)?;
-        Ok((identity, asked.heard))
-    }
+/// Reads a device's identity. Unit attentions are heard out first.
+///
+/// # Errors
+/// The device does not answer what every one must, is not ready, or contradicts itself.
+pub fn read(device: &dyn ScsiDevice) -> Result<Identity, ProbeError> {
+    read_hearing(device).map(|(identity, _)| identity)
+}
 
-    fn read_by(device: &mut Asked<'_>) -> Result<Self, ProbeError> {
-        let mut identity = inquiry(device)?;
-        device.settle()?;
-        let pages = vpd(device, 0x00)?.unwrap_or_default();
-        let mut page = |code: u8| if pages.contains(&code) { vpd(device, code) } else { Ok(None) };
-        identity.serial = page(0x80)?.and_then(|data| parse::serial(&data));
-        identity.designators = page(0x83)?.map(|data| parse::designators(&data)).unwrap_or_default();
-        if identity.kind().is_block_device() {
-            identity.limits = page(0xb0)?.map(|data| parse::limits(&data));
-            identity.characteristics = page(0xb1)?.map(|data| parse::characteristics(&data));
-            identity.provisioning = page(0xb2)?.map(|data| parse::provisioning(&data));
-        }
-        if identity.kind().is_block_device() {
-            identity.capacity = Some(capacity(device)?);
-        }
-        identity.modes = modes(device, identity.kind())?;
-        identity.reservations = reservations(device)?;
-        Ok(identity)
+/// The same, with the unit attentions that were told meanwhile, in order: nobody else will hear of them.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_hearing(device: &dyn ScsiDevice) -> Result<(Identity, Heard), ProbeError> {
+    let mut asked = Asked::new(device);
+    let identity = read_by(&mut asked)?;
+    Ok((identity, asked.heard))
+}
+
+fn read_by(device: &mut Asked<'_>) -> Result<Identity, ProbeError> {
+    let mut identity = inquiry(device)?;
+    device.settle()?;
+    let pages = vpd(device, 0x00)?.unwrap_or_default();
+    let mut page = |code: u8| if pages.contains(&code) { vpd(device, code) } else { Ok(None) };
+    identity.serial = page(0x80)?.and_then(|data| parse::serial(&data));
+    identity.designators = page(0x83)?.map(|data| parse::designators(&data)).unwrap_or_default();
+    if identity.kind().is_block_device() {
+        identity.limits = page(0xb0)?.map(|data| parse::limits(&data));
+        identity.characteristics = page(0xb1)?.map(|data| parse::characteristics(&data));
+        identity.provisioning = page(0xb2)?.map(|data| parse::provisioning(&data));
+        identity.capacity = Some(capacity(device)?);
     }
+    identity.modes = modes(device, identity.kind())?;
+    identity.reservations = reservations(device)?;
+    Ok(identity)
 }
 
 fn inquiry(device: &mut Asked<'_>) -> Result<Identity, ProbeError> {
@@ -286,7 +290,7 @@ fn vpd(device: &mut Asked<'_>, code: u8) -> Result<Option<Vec<u8>>, ProbeError> 
     Ok(data.and_then(|data| parse::page(code, &data).map(<[u8]>::to_vec)))
 }
 
-fn capacity(device: &mut Asked<'_>) -> Result<super::Capacity, ProbeError> {
+fn capacity(device: &mut Asked<'_>) -> Result<Capacity, ProbeError> {
     let ten = device.fetch(&build::read_capacity_10(), 8)?;
     let sixteen = device.fetch_optional("READ CAPACITY(16)", &build::read_capacity_16(32), 32)?;
     let sixteen = sixteen.and_then(|data| parse::capacity_16(&data));
@@ -305,7 +309,7 @@ fn capacity(device: &mut Asked<'_>) -> Result<super::Capacity, ProbeError> {
             return Err(ProbeError::Short { command: "READ CAPACITY(16)", have });
         }
     };
-    let super::Capacity { blocks, block_size, .. } = capacity;
+    let Capacity { blocks, block_size, .. } = capacity;
     let possible = block_size.is_power_of_two() && (256..=1 << 20).contains(&block_size) && capacity.bytes().is_some();
     if possible { Ok(capacity) } else { Err(ProbeError::Impossible { blocks, block_size }) }
 }
@@ -338,11 +342,18 @@ fn mode_page(device: &mut Asked<'_>, code: u8) -> Result<Option<(u8, Vec<u8>)>, 
     Ok(ten.and_then(|data| found(true, &data)))
 }
 
-fn reservations(device: &mut Asked<'_>) -> Result<Option<super::Reservations>, ProbeError> {
-    let command = "PERSISTENT RESERVE IN";
-    let keys = device.fetch_optional(command, &build::persistent_reserve_in(ReserveIn::ReadKeys, LIST), LIST)?;
-    let held = device.fetch_optional(command, &build::persistent_reserve_in(ReserveIn::ReadReservation, LIST), LIST)?;
+fn reservations(device: &mut Asked<'_>) -> Result<Option<Reservations>, ProbeError> {
+    let keys = reserve_in(device, ReserveIn::ReadKeys)?;
+    let held = reserve_in(device, ReserveIn::ReadReservation)?;
     Ok(keys.zip(held).map(|(keys, held)| parse::reservations(&keys, &held)))
+}
+
+/// The kernel lets nobody without CAP_SYS_RAWIO ask this (`scsi_cmd_allowed`): then it is not told.
+fn reserve_in(device: &mut Asked<'_>, what: ReserveIn) -> Result<Option<Vec<u8>>, ProbeError> {
+    match device.fetch_optional("PERSISTENT RESERVE IN", &build::persistent_reserve_in(what, LIST), LIST) {
+        Err(ProbeError::Device(error)) if errno(&error) == Some(libc::EPERM) => Ok(None),
+        told => told,
+    }
 }
 
 /// Reads the last block that the device says it has: one that lies about its size would take the copy and lose its end.
@@ -357,5 +368,35 @@ pub fn check_last_block(device: &dyn ScsiDevice, identity: &Identity) -> Result<
         Ok(data) if data.len() == room => Ok(()),
         Ok(data) => Err(ProbeError::Short { command: "READ of the last block", have: data.len() }),
         Err(answer) => Err(ProbeError::LastBlock { blocks, answer }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers of a device that says anything at all: a multiple of the place, and so many bytes of it.
+    struct Noise(u8, usize);
+
+    impl ScsiDevice for Noise {
+        fn execute(&self, request: Request<'_>) -> io::Result<Outcome> {
+            if let Data::In(buffer) = request.data {
+                let len = buffer.len();
+                buffer.iter_mut().enumerate().for_each(|(at, byte)| *byte = self.0.wrapping_mul(at as u8 | 1));
+                buffer[0] = 0;
+                return Ok(Outcome { residual: len.saturating_sub(self.1) as u32, ..Outcome::GOOD });
+            }
+            Ok(Outcome::GOOD)
+        }
+    }
+
+    #[test]
+    fn noise_never_panics() {
+        for byte in 0..=u8::MAX {
+            // Nothing at all is waited for.
+            for len in [1, 5, 8, 13, 36, 255, 4096].into_iter().chain((byte == 0).then_some(0)) {
+                let _ = read(&Noise(byte, len)).map(|identity| identity.carried());
+            }
+        }
     }
 }

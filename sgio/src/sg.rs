@@ -52,7 +52,18 @@ const MAX_TRANSFER: u32 = 16 << 20;
 #[derive(Debug)]
 pub struct SgDevice {
     node: Node,
+    access: Access,
     lanes: Lanes,
+}
+
+/// How a node is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Access {
+    /// For all commands.
+    All,
+    /// For commands that change nothing. A block device that was never open for writing is not probed by udev when it is
+    /// closed.
+    Reading,
 }
 
 impl SgDevice {
@@ -69,8 +80,21 @@ impl SgDevice {
     /// # Errors
     /// It may not be opened.
     pub fn open_node(node: Node) -> Result<Self, SgError> {
-        let lanes = Lanes::open(open_file(&node.path, libc::O_NONBLOCK)?, node.kind);
-        Ok(Self { node, lanes })
+        Self::open_as(node, Access::All)
+    }
+
+    /// Opens a node for reading only, to ask it who it is. Without CAP_SYS_RAWIO the kernel then takes no command that
+    /// changes anything (`scsi_cmd_allowed`).
+    ///
+    /// # Errors
+    /// It is no SCSI device, or may not be opened.
+    pub fn open_for_reading(path: &Path) -> Result<Self, SgError> {
+        Self::open_as(Node::find(path, Path::new("/sys"))?, Access::Reading)
+    }
+
+    fn open_as(node: Node, access: Access) -> Result<Self, SgError> {
+        let lanes = Lanes::open(open_file(&node.path, access, 0)?, node.kind);
+        Ok(Self { node, access, lanes })
     }
 
     /// Whether nobody else has an `/dev/sgN` open, asked by opening it exclusively for a moment. Always so for the
@@ -80,7 +104,7 @@ impl SgDevice {
     /// [`SgError::Busy`], or it cannot be opened.
     pub fn claim_briefly(node: &Node) -> Result<(), SgError> {
         match node.kind {
-            Kind::Sg => open_file(&node.path, libc::O_NONBLOCK | libc::O_EXCL).map(drop),
+            Kind::Sg => open_file(&node.path, Access::All, libc::O_EXCL).map(drop),
             Kind::Bsg | Kind::Disk => Ok(()),
         }
     }
@@ -111,7 +135,7 @@ impl SgDevice {
     }
 
     fn call(&self, cdb: &[u8], data: Data<'_>, timeout: Duration) -> io::Result<Outcome> {
-        let lane = self.lanes.enter(|| open_file(&self.node.path, libc::O_NONBLOCK));
+        let lane = self.lanes.enter(|| open_file(&self.node.path, self.access, 0));
         let answer = match self.node.kind {
             Kind::Sg => ioctl::undisturbed(|| ioctl::v3(lane.file().as_fd(), cdb, data, millis(timeout))),
             Kind::Disk => ioctl::v3(lane.file().as_fd(), cdb, data, millis(timeout)),
@@ -135,8 +159,9 @@ impl ScsiDevice for SgDevice {
 
 /// `O_NONBLOCK` keeps the open from waiting for somebody's exclusive claim and for a device that is not ready; it changes
 /// nothing about SG_IO.
-fn open_file(path: &Path, flags: i32) -> Result<File, SgError> {
-    let opened = OpenOptions::new().read(true).write(true).custom_flags(flags | libc::O_CLOEXEC).open(path);
+fn open_file(path: &Path, access: Access, flags: i32) -> Result<File, SgError> {
+    let flags = flags | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let opened = OpenOptions::new().read(true).write(access == Access::All).custom_flags(flags).open(path);
     opened.map_err(|source| SgError::opening(path, source))
 }
 
