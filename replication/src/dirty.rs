@@ -3,12 +3,15 @@
 //! A region is a run of `region_size` bytes; the last one of a volume may be shorter. The map only ever errs on the
 //! safe side: marking rounds outward, unmarking inward.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
 use formats::{ByteRange, VolumeIndex};
 use roaring::RoaringBitmap;
 use thiserror::Error;
+
+use crate::scope::Scope;
 
 /// Smallest region, in bytes.
 pub const MIN_REGION_SIZE: u32 = 512;
@@ -42,6 +45,17 @@ pub enum DirtyMapError {
 struct Volume {
     size: u64,
     regions: RoaringBitmap,
+    /// Regions that may be marked at all; none for every one.
+    allowed: Option<Arc<RoaringBitmap>>,
+}
+
+impl Volume {
+    /// Takes regions out that may not be marked.
+    fn limit(&mut self) {
+        if let Some(allowed) = &self.allowed {
+            self.regions &= &**allowed;
+        }
+    }
 }
 
 /// A set of regions per volume. Memory: at most about one bit per region.
@@ -67,9 +81,28 @@ impl DirtyMap {
             if size > 0 && (size - 1) >> shift > u64::from(u32::MAX) {
                 return Err(DirtyMapError::TooManyRegions { volume, size });
             }
-            volumes.push(Volume { size, regions: RoaringBitmap::new() });
+            volumes.push(Volume { size, regions: RoaringBitmap::new(), allowed: None });
         }
         Ok(Self { shift, volumes })
+    }
+
+    /// The same map for a part of the volumes: a region that nothing of `scope` lies in is never marked, whoever asks.
+    /// None is when changes are dropped on purpose.
+    #[must_use]
+    pub fn within(mut self, scope: &Scope) -> Self {
+        for index in 0..self.volumes.len() {
+            let volume = VolumeIndex(index as u16);
+            let ranges = if scope.is_partial() { Some(&[][..]) } else { scope.of(volume) };
+            self.volumes[index].allowed = ranges.map(|ranges| {
+                let mut allowed = RoaringBitmap::new();
+                for regions in ranges.iter().filter_map(|range| self.touched(volume, *range).ok()?) {
+                    allowed.insert_range(regions);
+                }
+                Arc::new(allowed)
+            });
+            self.volumes[index].limit();
+        }
+        self
     }
 
     /// Bytes per region.
@@ -102,8 +135,12 @@ impl DirtyMap {
     /// # Errors
     /// [`DirtyMapError::UnknownVolume`].
     pub fn mark(&mut self, volume: VolumeIndex, range: ByteRange) -> Result<u64, DirtyMapError> {
-        let touched = self.touched(volume, range)?;
-        Ok(touched.map_or(0, |regions| self.volumes[usize::from(volume.0)].regions.insert_range(regions)))
+        let Some(touched) = self.touched(volume, range)? else { return Ok(0) };
+        let volume = &mut self.volumes[usize::from(volume.0)];
+        let Some(allowed) = &volume.allowed else { return Ok(volume.regions.insert_range(touched)) };
+        let before = volume.regions.len();
+        volume.regions.extend(allowed.range(touched));
+        Ok(volume.regions.len() - before)
     }
 
     /// Marks every region of every volume.
@@ -138,6 +175,7 @@ impl DirtyMap {
         }
         for (mine, theirs) in self.volumes.iter_mut().zip(&other.volumes) {
             mine.regions |= &theirs.regions;
+            mine.limit();
         }
         Ok(())
     }
@@ -221,6 +259,7 @@ impl DirtyMap {
                 }
             }
         }
+        known.limit();
         Ok(())
     }
 
@@ -316,6 +355,37 @@ mod tests {
             map.next_run((VolumeIndex(0), 1 << 43), 1 << 20),
             Some((VolumeIndex(0), ByteRange::new(1 << 43, 1 << 20)))
         );
+    }
+
+    proptest! {
+        #[test]
+        fn within_a_scope_nothing_else_is_ever_marked(
+            ranges in prop::collection::vec((0u64..12_000, 0u64..3000), 0..4),
+            marks in prop::collection::vec((0u64..12_000, 0u64..3000), 0..8),
+            words in prop::collection::vec(any::<u64>(), 1),
+        ) {
+            let ranges: Vec<_> = ranges.into_iter().map(|(offset, len)| ByteRange::new(offset, len)).collect();
+            let marks: Vec<_> = marks.into_iter().map(|(offset, len)| ByteRange::new(offset, len)).collect();
+            let regions = |ranges: &[ByteRange]| -> BTreeSet<u64> {
+                let bytes = ranges.iter().flat_map(|range| range.offset..range.end()).filter(|byte| *byte < SIZES[0]);
+                bytes.map(|byte| byte / 512).collect()
+            };
+            let scope = Scope::new(vec![Some(ranges.clone())], false);
+            let (mut limited, mut other) = (map().within(&scope), map());
+            let mut added = 0;
+            for mark in &marks {
+                added += limited.mark(VolumeIndex(0), *mark).expect("known");
+            }
+            let allowed = regions(&ranges);
+            let wanted = regions(&marks).intersection(&allowed).count() as u64;
+            prop_assert_eq!((limited.region_count(), added), (wanted, wanted));
+            other.import_words(VolumeIndex(0), 0, &words).expect("known");
+            limited.import_words(VolumeIndex(0), 0, &words).expect("known");
+            limited.union(&other).expect("geometry");
+            limited.mark_all();
+            prop_assert_eq!(limited.region_count(), allowed.len() as u64 + 8, "volume 1 is whole");
+            prop_assert_eq!(map().within(&Scope::new(Vec::new(), true)).mark(VolumeIndex(1), ByteRange::new(0, 9)), Ok(0));
+        }
     }
 
     #[derive(Clone, Debug)]

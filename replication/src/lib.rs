@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`sequencer`] | the order of completions, and when a missing one is given up as a gap |
 //! | [`dirty`] | which regions must be read back and sent again |
+//! | [`scope`] | what of the volumes is replicated at all |
 //! | [`overlap`] | which commands overlapped in flight and have no defined outcome |
 //! | [`epochs`] | when a slot of the kernel's dirty map may be cleared |
 //! | [`primary`] | what to send to one secondary, and what of the journal is no longer needed |
@@ -37,6 +38,7 @@ mod follow;
 pub mod overlap;
 pub mod primary;
 pub mod scheduler;
+pub mod scope;
 pub mod sequencer;
 pub mod standby;
 

@@ -9,6 +9,7 @@ use formats::{Position, Seq, StreamId};
 use thiserror::Error;
 
 use crate::dirty::{DirtyMap, DirtyMapError};
+use crate::scope::Scope;
 
 /// Ranges in one batch of regions, at most.
 pub const MAX_REGIONS_PER_BATCH: usize = 1024;
@@ -43,6 +44,8 @@ pub struct PrimaryConfig {
     /// The administrator's word that a blank secondary already holds the content at which the stream began: nothing
     /// is copied to it.
     pub assume_identical: bool,
+    /// What of the volumes is replicated.
+    pub scope: Scope,
 }
 
 impl PrimaryConfig {
@@ -62,6 +65,7 @@ impl PrimaryConfig {
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(10),
             assume_identical: false,
+            scope: Scope::WHOLE,
         }
     }
 

@@ -3,14 +3,15 @@
 use alloc::vec::Vec;
 
 use formats::entry::{Entry, EntryHeader};
-use formats::wire::{DataState, Welcome};
+use formats::wire::{DataState, Stretch, Welcome};
 use formats::{ByteRange, Op, Position, Seq, VolumeIndex};
 
 use super::config::{Covered, MAX_REGIONS_PER_BATCH};
 use super::{FullReason, Link, Primary, Resume, Retry, Send};
 use crate::Now;
+use crate::consistency::leaves_hole;
 use crate::dirty::DirtyMap;
-use crate::follow::Tip;
+use crate::follow::{ProtocolError, Tip, check_range};
 
 impl Primary {
     pub(super) fn resume(&self, welcome: &Welcome) -> Resume {
@@ -112,9 +113,10 @@ impl Primary {
 
     pub(super) fn mark_entry(&mut self, header: &EntryHeader, after: Seq) {
         let Entry::Record(record) = &header.entry else { return };
-        let all = record.range.is_empty() && matches!(record.op, Op::Opaque | Op::Zone);
+        // What a failed flush lost is not told, so it is everything.
+        let all = record.range.is_empty() && matches!(record.op, Op::Opaque | Op::Zone | Op::Flush);
         let range = if all { ByteRange::new(0, u64::MAX) } else { record.range };
-        if record.op.changes_range() {
+        if record.op.changes_range() || leaves_hole(header) {
             self.mark(record.volume, range, after);
         }
     }
@@ -148,7 +150,9 @@ impl Primary {
             return keepalive;
         }
         let entries = session.sent.next() < self.journal.next;
-        let regions = !self.dirty.is_empty() || (session.owed && self.deferred.is_empty());
+        // What is partial never heals: the last region that it owes is the secondary's word that it does.
+        let heals = !self.config.scope.is_partial();
+        let regions = heals && (!self.dirty.is_empty() || (session.owed && self.deferred.is_empty()));
         if regions && (!entries || session.regions_in_turn < self.config.regions_per_batch) {
             return self.take_regions(space);
         }
@@ -193,6 +197,12 @@ impl Primary {
         self.highest_sent = self.highest_sent.max(entries.map_or(Seq(0), |tip| tip.seq));
         session.frame_sent(now, entries, bytes, regions)
     }
+}
+
+/// The range of a stretch that the secondary asks for, if there is one.
+pub(super) fn resend_range(stretch: &Stretch, sizes: &[u64]) -> Result<(VolumeIndex, ByteRange), ProtocolError> {
+    let (volume, range) = (VolumeIndex(stretch.volume), ByteRange::new(stretch.offset, stretch.len));
+    check_range(volume, range, sizes).map(|()| (volume, range))
 }
 
 /// What is held of the stream after a journalled entry.

@@ -43,7 +43,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use formats::EntryHeader;
-use formats::wire::{Ack, DataState, Welcome};
+use formats::wire::{Ack, DataState, Resend, Welcome};
 use formats::{ByteRange, Position, Seq, VolumeIndex};
 use thiserror::Error;
 
@@ -54,7 +54,7 @@ use crate::Now;
 use crate::consistency::leaves_hole;
 use crate::dirty::DirtyMap;
 use crate::follow::{ProtocolError, Tip};
-use decide::{last_seq_of, tip_of};
+use decide::{last_seq_of, resend_range, tip_of};
 use deferred::Deferred;
 use lag::LagClock;
 use saves::Saves;
@@ -181,7 +181,7 @@ impl Primary {
     pub fn new(config: PrimaryConfig, restored: Restored) -> Result<Self, ConfigError> {
         config.check()?;
         let journal = restored.journal.check()?;
-        let dirty = DirtyMap::new(config.region_size, &config.volumes)?;
+        let dirty = DirtyMap::new(config.region_size, &config.volumes)?.within(&config.scope);
         let mut deferred = Deferred::new(dirty.clone());
         let highest_sent = restored.completed.max(journal.last_seq);
         if let Some(saved) = &restored.dirty {
@@ -349,6 +349,24 @@ impl Primary {
             self.covered = None;
             self.saves.changed();
         }
+        Ok(())
+    }
+
+    /// The secondary's device did not take these stretches: they are read back and sent again. Nothing in the stream is
+    /// missing, so they wait for nothing; what is asked for and not sent yet when the link breaks is asked for again.
+    ///
+    /// # Errors
+    /// When one of them lies in no volume; nothing of the request is used, and [`Self::poll_send`] says [`Send::Close`].
+    pub fn resend(&mut self, now: Now, request: &Resend) -> Result<(), ProtocolError> {
+        let Link::Up(session) = &mut self.link else {
+            return Err(ProtocolError::NoSession);
+        };
+        session.last_heard = now;
+        let volumes = &self.config.volumes;
+        let ranges = request.stretches.iter().map(|stretch| resend_range(stretch, volumes)).collect::<Result<Vec<_>, _>>();
+        let ranges = ranges.inspect_err(|error| session.close = Some(CloseReason::Protocol(*error)))?;
+        self.counters.resend_requests += ranges.len() as u64;
+        ranges.into_iter().for_each(|(volume, range)| self.mark(volume, range, Seq(0)));
         Ok(())
     }
 
@@ -525,6 +543,7 @@ impl Primary {
         match &self.link {
             Link::Down(_) if self.mapping => Mode::Mapping,
             Link::Down(_) => Mode::Disconnected,
+            Link::Up(_) if self.config.scope.is_partial() => Mode::Partial,
             Link::Up(session) if session.is_resync() || self.region_remaining() > 0 => Mode::Resync,
             Link::Up(_) => Mode::Ordered,
         }

@@ -28,6 +28,8 @@ pub enum Mode {
     Resync,
     /// Entries are sent in order and nothing is dirty.
     Ordered,
+    /// Entries are sent in order, but not all: changes are dropped on purpose, and nothing is read back.
+    Partial,
 }
 
 impl fmt::Display for Mode {
@@ -37,6 +39,7 @@ impl fmt::Display for Mode {
             Self::Mapping => "Behind",
             Self::Resync => "SyncSource",
             Self::Ordered => "Connected",
+            Self::Partial => "Partial",
         })
     }
 }
@@ -60,6 +63,8 @@ pub struct Counters {
     pub bytes_sent: u64,
     /// Bytes of regions that became durable at the secondary.
     pub resynced_bytes: u64,
+    /// Stretches that the secondary asked for again, because its device had not taken them.
+    pub resend_requests: u64,
 }
 
 /// A primary's engine at one moment.

@@ -6,6 +6,7 @@ use formats::{ByteRange, EntryHeader, Op, Position, Seq, Status, StreamId, Volum
 
 use super::*;
 use crate::consistency::tests::{gap, record};
+use crate::scope::Scope;
 
 const MIB: u64 = 1 << 20;
 
@@ -427,4 +428,40 @@ fn impossible_settings_are_refused() {
     let journal = JournalExtent { first: Position(9), next: Position(3), last_seq: Seq(1) };
     let restored = Restored { journal, ..Restored::NOTHING };
     assert!(matches!(Primary::new(config(), restored), Err(ConfigError::Journal { .. })));
+}
+
+#[test]
+fn of_ranges_only_their_regions_are_sent() {
+    let scope = Scope::new(vec![Some(vec![ByteRange::new(8192, 8192), ByteRange::new(MIB - 4096, 4096)])], false);
+    let mut story = Story::with(PrimaryConfig { scope, ..config() }, Restored::NOTHING);
+    story.writes(1..=3);
+    story.engine.connected(at(1), &welcome(0, 0, DataState::Blank));
+    story.save();
+    assert_eq!(story.drive(), ["cut 3 seq 3", "regions 12288 remaining 0"]);
+    story.ack(2, 3).expect("sent");
+    assert_eq!(story.engine.mode(), Mode::Ordered);
+    story.engine.mark(VolumeIndex(0), ByteRange::new(0, MIB), Seq(3));
+    assert_eq!(story.engine.dirty().bytes(), 12288);
+    story.engine.mark_all(Seq(3));
+    assert_eq!(story.drive(), ["regions 12288 remaining 0"]);
+}
+
+#[test]
+fn what_is_partial_is_sent_in_order_and_never_healed() {
+    let config = PrimaryConfig { scope: Scope::new(Vec::new(), true), ..config() };
+    let mut story = Story::with(config, Restored::NOTHING);
+    story.writes(1..=3);
+    story.engine.connected(at(1), &welcome(0, 0, DataState::Blank));
+    story.save();
+    assert_eq!(story.drive(), ["cut 3 seq 3"]);
+    story.writes(4..=5);
+    story.append(record(6, 6, Op::Write, PayloadInfo::NONE));
+    story.append(gap(7, 7, 9));
+    assert_eq!(story.drive(), ["entries 4..=7"]);
+    assert_eq!(story.engine.mode(), Mode::Partial);
+    assert_eq!((story.engine.status(at(2)).counters.holes, story.engine.dirty().bytes()), (2, 0));
+    story.engine.disconnected(at(2));
+    story.save();
+    story.engine.connected(at(3), &welcome(7, 7, DataState::Inconsistent));
+    assert_eq!(story.drive(), [""; 0], "a secondary that asks for healing gets none");
 }
