@@ -29,6 +29,6 @@ pub use device::{DeviceType, Devices};
 pub use effect::{Change, Content, EffectError, Geometry, Touched};
 pub use list::{LbaRange, ListError};
 pub use motion::{Motion, Place};
-pub use opcode::{Class, Command, Direction, Effect, FieldName, Replay, Row};
+pub use opcode::{Class, Command, Direction, Effect, FieldName, Replay, Row, Timing};
 pub use sense::{Sense, SenseBytes, SenseError, SenseFlags, SenseFormat, SenseKey};
 pub use status::{DriverStatus, HostStatus, Outcome, ScsiStatus};

@@ -7,8 +7,10 @@
 mod field;
 mod layout;
 mod table;
+mod timing;
 
 pub use field::{Field, FieldName};
+pub use timing::Timing;
 
 use super::device::{DeviceType, Devices};
 
@@ -158,6 +160,8 @@ pub struct Row {
     pub replay: Replay,
     /// What it does to the medium.
     pub effect: Effect,
+    /// How long it may take.
+    pub timing: Timing,
 }
 
 impl Row {

@@ -28,6 +28,33 @@ fn rows_are_sorted_in_their_groups_and_keys_do_not_overlap() {
 }
 
 #[test]
+fn the_longest_commands_have_the_longest_time() {
+    assert!(Timing::ALL.is_sorted_by_key(|timing| timing.seconds()));
+    let timing = |cdb: &[u8], device| Timing::of(&look_up(cdb, device), device);
+    assert_eq!(timing(&[0x2a; 10], DeviceType::DISK), Timing::Usual);
+    assert_eq!(
+        (timing(&[0x91; 16], DeviceType::DISK), timing(&[0x91; 16], DeviceType::TAPE)),
+        (Timing::Flush, Timing::Wind)
+    );
+    assert_eq!(
+        (timing(&[0xc1; 10], DeviceType::DISK), timing(&[0xc1; 10], DeviceType::TAPE)),
+        (Timing::Usual, Timing::Tape)
+    );
+    for row in rows() {
+        let ends = |list: &[Timing]| assert!(list.contains(&row.timing), "{}: {}", row.name, row.timing);
+        match row.effect {
+            Effect::Whole => ends(&[Timing::Medium, Timing::Wind]),
+            Effect::Same | Effect::UnmapList => ends(&[Timing::Blocks]),
+            Effect::TapeMove | Effect::TapeWrite => ends(&[Timing::Tape, Timing::Wind]),
+            Effect::Write => ends(&[Timing::Usual, Timing::Tape]),
+            _ => {}
+        }
+        let tape_only = row.devices == Devices::SSC;
+        assert!(tape_only || !matches!(row.timing, Timing::Tape | Timing::Wind), "{}", row.name);
+    }
+}
+
+#[test]
 fn fields_lie_apart_and_within_their_cdb() {
     for row in rows() {
         let mut taken = [0u8; crate::scsi::MAX_CDB];

@@ -1,14 +1,14 @@
 //! The rows, one file for each group of operation codes (the top three bits), sorted within it.
 //!
 //! A line reads: operation code, service action or `_`, device types, name, CDB length, layout; direction, data rule,
-//! meaning of length 0; class, replay rule, effect on the medium.
+//! meaning of length 0; class, replay rule, effect on the medium, time-out.
 
 use super::Row;
 
 /// Writes rows as the lines of a table.
 macro_rules! rows {
     ($($opcode:literal $service:tt $devices:ident $name:literal $len:literal $layout:ident,
-        $direction:ident $data:ident $(($bytes:literal))? $zero:ident, $class:ident $replay:ident $effect:ident;)*) => {
+        $direction:ident $data:ident $(($bytes:literal))? $zero:ident, $class:ident $replay:ident $effect:ident $timing:ident;)*) => {
         &[$($crate::scsi::opcode::Row {
             opcode: $opcode,
             service: rows!(@service $service),
@@ -22,6 +22,7 @@ macro_rules! rows {
             class: $crate::scsi::opcode::Class::$class,
             replay: $crate::scsi::opcode::Replay::$replay,
             effect: $crate::scsi::opcode::Effect::$effect,
+            timing: $crate::scsi::opcode::Timing::$timing,
         },)*]
     };
     (@service _) => { None };
