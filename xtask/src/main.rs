@@ -33,12 +33,15 @@ enum Task {
     Test,
     /// The checks of the house: rooms, purity, unsafe code, lengths, texts
     Tidy,
-    /// The guest suite, or a script of your own, in virtual machines with Debian kernels
+    /// The guest suites, or a script of your own, in virtual machines with Debian kernels
     Vm {
         /// Only this kernel series (6.1 or 6.12; all by default)
         #[arg(long, value_name = "SERIES")]
         kernel: Option<String>,
-        /// A shell script to run in the guest in place of the suite
+        /// Only this suite (disks or scsi; all by default)
+        #[arg(long, value_name = "SUITE", conflicts_with = "run")]
+        suite: Option<String>,
+        /// A shell script to run in the guest in place of the suites
         #[arg(long, value_name = "SCRIPT")]
         run: Option<PathBuf>,
     },
@@ -94,7 +97,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Test => test::run(),
         Task::Tidy => tidy::run(),
-        Task::Vm { kernel, run } => vm::run(kernel.as_deref(), run.as_deref()),
+        Task::Vm { kernel, suite, run } => vm::run(kernel.as_deref(), suite.as_deref(), run.as_deref()),
         Task::Soak { minutes, seed } => soak::run(minutes, seed),
         Task::Crash { rounds, seed } => crash::run(rounds, seed),
         Task::Bench { what } => bench::run(what),

@@ -1,10 +1,16 @@
-//! The suite that runs in virtual machines with Debian's kernels, on disks that no other suite has: virtio, SCSI,
-//! device mapper and md. `cargo xtask vm` builds the guest, boots it and runs [`SCRIPT`] in it.
+//! The suites that run in virtual machines with Debian's kernels, on disks that no other suite has: virtio, device
+//! mapper, md, and SCSI. `cargo xtask vm` builds the guests, boots them and runs the scripts in them.
 
-/// The guest's script: prints `PASS name` or `FAIL name: why` per case.
+/// What the scripts share: it goes in front of each.
+pub const LIBRARY: &str = include_str!("lib.sh");
+
+/// Every kind of disk with its agent and a standby on an image file: prints `PASS name` or `FAIL name: why` per case.
 pub const SCRIPT: &str = include_str!("guest.sh");
 
-/// Kinds of disks that the script must cover.
+/// SCSI devices on both sides: prints the same, and `TEST binary::name` for each test that it ran.
+pub const SCSI_SCRIPT: &str = include_str!("scsi.sh");
+
+/// Kinds of disks that [`SCRIPT`] must cover.
 pub const CASES: [&str; 4] = ["virtio", "scsi", "dm-linear", "md-raid1"];
 
 #[cfg(test)]
@@ -21,9 +27,13 @@ mod tests {
     }
 
     #[test]
-    fn the_script_parses() {
-        let mut shell = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().expect("there is a shell");
-        shell.stdin.take().expect("piped").write_all(SCRIPT.as_bytes()).expect("the shell reads");
-        assert!(shell.wait().expect("the shell ends").success());
+    fn the_scripts_parse() {
+        for script in [SCRIPT, SCSI_SCRIPT] {
+            let mut shell = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().expect("there is a shell");
+            let mut input = shell.stdin.take().expect("piped");
+            input.write_all([LIBRARY, script].concat().as_bytes()).expect("the shell reads");
+            drop(input);
+            assert!(shell.wait().expect("the shell ends").success());
+        }
     }
 }

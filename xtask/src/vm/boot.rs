@@ -16,6 +16,10 @@ use crate::{interrupt, process};
 const DISK_BYTES: u64 = 72 << 20;
 /// Virtio disks of a guest: `/dev/vda`, `/dev/vdb`, `/dev/vdc`.
 const DISKS: [&str; 3] = ["a", "b", "c"];
+/// Disks of a virtio SCSI adapter, whose driver a script loads when it wants them; behind them is a CD-ROM.
+const SCSI_DISKS: [&str; 2] = ["s0", "s1"];
+/// Size of the CD in bytes.
+const CD_BYTES: u64 = 1 << 20;
 /// A boot must reach the script within this time.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// One boot in about 25 dies in the emulated kernel before init.
@@ -27,6 +31,8 @@ pub(crate) struct Machine {
     kernel: PathBuf,
     initrd: PathBuf,
     disks: Vec<PathBuf>,
+    scsi_disks: Vec<PathBuf>,
+    cd: PathBuf,
 }
 
 /// How one run of the emulator ended.
@@ -40,11 +46,14 @@ enum End {
 impl Machine {
     /// Lays out a machine with empty disks in `folder`.
     pub(crate) fn new(kernel: PathBuf, initrd: PathBuf, folder: &Path) -> Result<Self> {
-        let disks: Vec<PathBuf> = DISKS.iter().map(|name| folder.join(format!("disk-{name}"))).collect();
-        for disk in &disks {
-            File::create(disk)?.set_len(DISK_BYTES)?;
-        }
-        Ok(Self { kernel, initrd, disks })
+        let make = |name: &str, bytes: u64| -> Result<PathBuf> {
+            let path = folder.join(format!("disk-{name}"));
+            File::create(&path)?.set_len(bytes)?;
+            Ok(path)
+        };
+        let disks = DISKS.iter().map(|name| make(name, DISK_BYTES)).collect::<Result<_>>()?;
+        let scsi_disks = SCSI_DISKS.iter().map(|name| make(name, DISK_BYTES)).collect::<Result<_>>()?;
+        Ok(Self { kernel, initrd, disks, scsi_disks, cd: make("cd", CD_BYTES)? })
     }
 
     /// Boots, streams the console to standard output, and returns the script's results.
@@ -91,7 +100,21 @@ impl Machine {
             let drive = format!("file={},format=raw,if=virtio,cache=unsafe,discard=unmap", disk.display());
             command.args(["-drive", &drive]);
         }
+        self.add_scsi(&mut command);
         command
+    }
+
+    fn add_scsi(&self, command: &mut Command) {
+        command.args(["-device", "virtio-scsi-pci,id=scsi"]);
+        for (target, disk) in self.scsi_disks.iter().enumerate() {
+            let drive =
+                format!("file={},format=raw,if=none,id=scsi{target},cache=unsafe,discard=unmap", disk.display());
+            let device = format!("scsi-hd,bus=scsi.0,scsi-id={target},drive=scsi{target},serial=scsi{target}");
+            command.args(["-drive", &drive, "-device", &device]);
+        }
+        let drive = format!("file={},format=raw,if=none,id=cd,media=cdrom,readonly=on", self.cd.display());
+        let device = format!("scsi-cd,bus=scsi.0,scsi-id={},drive=cd", self.scsi_disks.len());
+        command.args(["-drive", &drive, "-device", &device]);
     }
 }
 

@@ -12,10 +12,21 @@ use crate::vm::archive::Archive;
 use crate::vm::kernels::Kernel;
 use crate::vm::modules;
 
+/// A program that a guest is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    /// What it is called there.
+    pub(crate) name: String,
+    /// Where it is here.
+    pub(crate) path: PathBuf,
+}
+
 /// Programs of this machine that guest scripts may call besides busybox and the binaries given; busybox has a cmp,
 /// but it compares byte by byte, which takes half a minute per disk in emulation.
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: &[&str] = &[
     "mkfs.ext4",
+    "mkfs.xfs",
+    "setpriv",
     "e2fsck",
     "dmsetup",
     "fio",
@@ -28,6 +39,8 @@ const PROGRAMS: [&str; 13] = [
     "sg_persist",
     "sg_wr_mode",
     "sg_write_verify",
+    "sg_sanitize",
+    "sg_start",
 ];
 
 /// Folders that the init program mounts on.
@@ -36,19 +49,19 @@ const FOLDERS: [&str; 8] = ["proc", "sys", "dev", "tmp", "run", "mnt", "var", "e
 const INIT: &str = include_str!("init.sh");
 
 /// Builds the guest's file system.
-pub(crate) fn initrd(kernel: &Kernel, script: &Path, binaries: &[&Path]) -> Result<Vec<u8>> {
+pub(crate) fn initrd(kernel: &Kernel, script: &str, given: &[Program]) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     FOLDERS.iter().for_each(|folder| archive.folder(folder));
     archive.character_device("dev/console", 5, 1);
     archive.character_device("dev/null", 1, 3);
     add_busybox(&mut archive)?;
-    let mut programs: Vec<PathBuf> = PROGRAMS.iter().filter_map(|program| find(program)).collect();
-    programs.extend(binaries.iter().map(|binary| binary.to_path_buf()));
+    let here = |name: &&str| find(name).map(|path| Program { name: (*name).to_owned(), path });
+    let mut programs: Vec<Program> = PROGRAMS.iter().filter_map(here).collect();
+    programs.extend(given.iter().cloned());
     add_programs(&mut archive, &programs)?;
     modules::add(&mut archive, kernel)?;
     archive.file("init", 0o755, INIT.as_bytes());
-    let script = fs::read(script).with_context(|| format!("cannot read the guest script {}", script.display()))?;
-    archive.file("script", 0o755, &script);
+    archive.file("script", 0o755, script.as_bytes());
     Ok(archive.finish())
 }
 
@@ -67,13 +80,12 @@ fn add_busybox(archive: &mut Archive) -> Result<()> {
 }
 
 /// Programs go to `/usr/bin`, which is before busybox on the guest's PATH; libraries keep their paths.
-fn add_programs(archive: &mut Archive, programs: &[PathBuf]) -> Result<()> {
+fn add_programs(archive: &mut Archive, programs: &[Program]) -> Result<()> {
     let mut needed = BTreeSet::new();
-    for program in programs {
-        let name = program.file_name().context("a program has a name")?.to_string_lossy();
-        let bytes = fs::read(program).with_context(|| program.display().to_string())?;
+    for Program { name, path } in programs {
+        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
         archive.file(&format!("usr/bin/{name}"), 0o755, &bytes);
-        needed.extend(libraries(program)?);
+        needed.extend(libraries(path)?);
     }
     for library in needed {
         let bytes = fs::read(&library).with_context(|| library.clone())?;

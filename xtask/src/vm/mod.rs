@@ -3,6 +3,9 @@
 //! A run takes a kernel package from apt (kept under `target/vm`), builds a file system in memory with busybox, the
 //! modules and the programs that a script needs, boots it, streams its console and counts the lines `PASS name` and
 //! `FAIL name`. A boot that dies before the script begins is tried again; one that fails in the script is not.
+//!
+//! Tests that need a device of the guest are ignored elsewhere. A suite carries their binaries into the guest, and its
+//! script says `TEST binary::name` of each that ran: those of all its kernels count as run.
 
 mod archive;
 mod boot;
@@ -10,6 +13,7 @@ mod console;
 mod guest;
 mod kernels;
 mod modules;
+mod suites;
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,25 +24,17 @@ pub(crate) use boot::Machine;
 pub(crate) use console::Results;
 
 use crate::{process, workspace};
-
-/// Kernel series that are tested: Debian 12's own and the one of its backports.
-pub(crate) const SERIES: [&str; 2] = ["6.1", "6.12"];
-
-/// The suite that runs in the guest.
-const SUITE: &str = "tests/src/vm/guest.sh";
+use guest::Program;
+use suites::{SUITES, Suite};
 
 /// A whole suite must end within this; emulation is slow, and the machine may be shared.
 const TIME_LIMIT: Duration = Duration::from_secs(900);
 
-/// The task: the suite, or a script of the caller's, on one kernel or all.
-pub(crate) fn run(series: Option<&str>, script: Option<&Path>) -> Result<()> {
-    let chosen: Vec<&str> = SERIES.into_iter().filter(|one| series.is_none_or(|wanted| wanted == *one)).collect();
-    if chosen.is_empty() {
-        bail!("unknown kernel series '{}' (known: {})", series.unwrap_or_default(), SERIES.join(", "));
-    }
+/// The task: the suites, one of them, or a script of the caller's, on one kernel or all.
+pub(crate) fn run(series: Option<&str>, suite: Option<&str>, script: Option<&Path>) -> Result<()> {
     let results = match script {
-        Some(script) => on_each(&chosen, script, &[&workspace::release_binary()?])?,
-        None => suite(&chosen)?,
+        Some(script) => own_script(series, script)?,
+        None => on_kernels(series, suite)?,
     };
     println!("vm: {} passed, {} failed", results.passed, results.failed.len());
     if !results.failed.is_empty() {
@@ -47,43 +43,113 @@ pub(crate) fn run(series: Option<&str>, script: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Runs the guest suite with the release binary on every kernel given.
-pub(crate) fn suite(series: &[&str]) -> Result<Results> {
-    let binary = workspace::release_binary()?;
-    let results = on_each(series, &workspace::root().join(SUITE), &[&binary])?;
-    if results.passed == 0 && results.failed.is_empty() {
-        bail!("{SUITE} reported nothing");
-    }
-    Ok(results)
+/// Runs every suite on each of its kernels.
+pub(crate) fn suite() -> Result<Results> {
+    on_kernels(None, None)
 }
 
 /// What this machine lacks to run guests, in words; `None` when it can.
 pub(crate) fn lacking() -> Option<String> {
-    let programs = ["qemu-system-x86_64", "apt-get", "dpkg-deb", "busybox", "mkfs.ext4", "dmsetup", "xz", "sg_raw"];
+    let programs = [
+        "qemu-system-x86_64",
+        "apt-get",
+        "dpkg-deb",
+        "busybox",
+        "mkfs.ext4",
+        "mkfs.xfs",
+        "dmsetup",
+        "xz",
+        "sg_raw",
+        "strip",
+    ];
     let missing: Vec<&str> = programs.into_iter().filter(|program| !process::exists(program)).collect();
     (!missing.is_empty()).then(|| format!("not installed: {} (scripts/setup.sh test)", missing.join(", ")))
 }
 
-fn on_each(series: &[&str], script: &Path, binaries: &[&Path]) -> Result<Results> {
-    if let Some(reason) = lacking() {
-        bail!("{reason}");
-    }
+/// The kernel series of the caller's choice, or all that a list names.
+fn chosen<'a>(known: &[&'a str], wanted: Option<&str>) -> Vec<&'a str> {
+    known.iter().copied().filter(|series| wanted.is_none_or(|wanted| wanted == *series)).collect()
+}
+
+fn own_script(series: Option<&str>, script: &Path) -> Result<Results> {
+    ready()?;
+    let text = std::fs::read_to_string(script)
+        .with_context(|| format!("cannot read the guest script {}", script.display()))?;
+    let programs = [release_program()?];
     let mut all = Results::default();
-    for one in series {
-        let results = on(one, script, binaries).with_context(|| format!("kernel {one}"))?;
-        all.add(one, results);
+    for series in known_series(series)? {
+        println!("vm: kernel {series}, {}", script.display());
+        all.add(series, on(series, &text, &programs).with_context(|| format!("kernel {series}"))?);
     }
     Ok(all)
 }
 
-fn on(series: &str, script: &Path, binaries: &[&Path]) -> Result<Results> {
-    let kernel = kernels::fetch(series)?;
-    println!("vm: {} ({})", kernel.release, script.display());
+fn on_kernels(series: Option<&str>, wanted: Option<&str>) -> Result<Results> {
+    ready()?;
+    known_series(series)?;
+    let suites: Vec<&Suite> = SUITES.iter().filter(|suite| wanted.is_none_or(|wanted| wanted == suite.name)).collect();
+    if suites.is_empty() {
+        let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
+        bail!("unknown suite '{}' (known: {})", wanted.unwrap_or_default(), known.join(", "));
+    }
+    let binary = release_program()?;
+    let mut all = Results::default();
+    for suite in suites {
+        all.join(run_suite(suite, series, &binary).with_context(|| format!("suite {}", suite.name))?);
+    }
+    Ok(all)
+}
+
+fn run_suite(suite: &Suite, series: Option<&str>, binary: &Program) -> Result<Results> {
+    let folder = run_folder()?;
+    let mut programs = suite.build_tests(folder.path())?;
+    programs.push(binary.clone());
+    let script = suite.script()?;
+    let mut all = Results::default();
+    for series in chosen(suite.series, series) {
+        println!("vm: kernel {series}, suite {}", suite.name);
+        let name = format!("{series} {}", suite.name);
+        let results = on(series, &script, &programs).with_context(|| format!("kernel {series}"))?;
+        if results.passed == 0 && results.failed.is_empty() {
+            bail!("{name} reported nothing");
+        }
+        all.add(&name, results);
+    }
+    Ok(all)
+}
+
+fn ready() -> Result<()> {
+    lacking().map_or(Ok(()), |reason| bail!("{reason}"))
+}
+
+/// Series that a suite runs on, of which the caller may want one.
+fn known_series(wanted: Option<&str>) -> Result<Vec<&'static str>> {
+    let mut known: Vec<&str> = SUITES.iter().flat_map(|suite| suite.series).copied().collect();
+    known.sort_unstable();
+    known.dedup();
+    let found = chosen(&known, wanted);
+    if found.is_empty() {
+        bail!("unknown kernel series '{}' (known: {})", wanted.unwrap_or_default(), known.join(", "));
+    }
+    Ok(found)
+}
+
+fn release_program() -> Result<Program> {
+    Ok(Program { name: "blkecho".to_owned(), path: workspace::release_binary()? })
+}
+
+fn run_folder() -> Result<tempfile::TempDir> {
     let folder = workspace::target().join("vm").join("run");
     std::fs::create_dir_all(&folder)?;
-    let scratch = tempfile::tempdir_in(&folder)?;
+    Ok(tempfile::tempdir_in(&folder)?)
+}
+
+fn on(series: &str, script: &str, programs: &[Program]) -> Result<Results> {
+    let kernel = kernels::fetch(series)?;
+    println!("vm: booting {}", kernel.release);
+    let scratch = run_folder()?;
     let initrd = scratch.path().join("initrd");
-    std::fs::write(&initrd, guest::initrd(&kernel, script, binaries)?)?;
+    std::fs::write(&initrd, guest::initrd(&kernel, script, programs)?)?;
     let machine = Machine::new(kernel.image, initrd, scratch.path())?;
     machine.run(TIME_LIMIT)
 }

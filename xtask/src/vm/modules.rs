@@ -12,7 +12,7 @@ use crate::vm::archive::Archive;
 use crate::vm::kernels::Kernel;
 
 /// What guest scripts may `modprobe`; those that a kernel has built in, or lacks, are passed over.
-const WANTED: [&str; 24] = [
+const WANTED: &[&str] = &[
     "virtio",
     "virtio_pci",
     "virtio_blk",
@@ -22,6 +22,7 @@ const WANTED: [&str; 24] = [
     "sd_mod",
     "sg",
     "scsi_debug",
+    "sr_mod",
     "dm_mod",
     "dm_raid",
     "md_mod",
@@ -56,7 +57,7 @@ pub(crate) fn add(archive: &mut Archive, kernel: &Kernel) -> Result<()> {
     let dependencies = Dependencies::parse(&text);
     let folder = format!("lib/modules/{}", kernel.release);
     let mut lines = String::new();
-    for file in dependencies.closure(&WANTED) {
+    for file in dependencies.closure(WANTED) {
         let content = content(&kernel.modules.join(&file))?;
         archive.file(&format!("{folder}/{}", plain(&file)), 0o644, &content);
         let needs = dependencies.needs.get(&file).map(Vec::as_slice).unwrap_or_default();
