@@ -14,7 +14,7 @@ use replication::consistency::leaves_hole;
 use replication::errors::{Scope, StopReason};
 use thiserror::Error;
 
-use crate::command::{CommandTarget, NotApplied, Replayed, Unapplied, apply_effect};
+use crate::command::{CommandTarget, NotApplied, Replayed, Unapplied, apply_effect, unknown_after};
 use crate::target::{Effect, Target, TargetError};
 
 /// One entry that may be applied now.
@@ -146,11 +146,7 @@ impl ApplyError {
 
     /// A target's error, where it carries the table's word as that.
     fn of_target(position: Position, source: TargetError) -> Self {
-        let inner = match &source {
-            TargetError::Io { source, .. } => source.get_ref().and_then(|inner| inner.downcast_ref::<NotApplied>()),
-            _ => None,
-        };
-        match inner.cloned() {
+        match NotApplied::of(&source).cloned() {
             Some(reason) => Self::not_applied(position, reason),
             None => Self::Target { position, source },
         }
@@ -224,13 +220,27 @@ pub fn apply(header: &EntryHeader, payload: &[u8], target: Option<&dyn Target>) 
     }
     let applied = match (&header.entry, target) {
         (Entry::Gap(_), _) => return Ok(Outcome::Nothing),
-        (Entry::Record(record), _) if !record.status.is_ok() => return Ok(Outcome::FailedOnPrimary),
+        (Entry::Record(record), _) if !record.status.is_ok() => return failed(header, record, trailer),
         (_, None) => return Err(ApplyError::NoTarget { position }),
         (Entry::Record(Record { op: Op::Scsi, .. }), Some(target)) => return apply_scsi(trailer, position, target),
         (Entry::Record(record), Some(target)) => apply_record(record, header.payload.encoding, content, target),
         (Entry::Region(region), Some(target)) => apply_region(region, header.payload.encoding, content, target),
     };
     applied.map_err(|source| ApplyError::of_target(position, source))
+}
+
+/// A command that failed on the primary. What its header does not say to be unknown may be so by what its device answered:
+/// the same as on a target that takes commands.
+fn failed(header: &EntryHeader, record: &Record, trailer: &[u8]) -> Result<Outcome, ApplyError> {
+    if trailer.is_empty() || leaves_hole(header) {
+        return Ok(Outcome::FailedOnPrimary);
+    }
+    let position = header.position;
+    let command = Command::decode(trailer).map_err(|source| ApplyError::Command { position, source })?;
+    match unknown_after(record, &command) {
+        Some((scope, why)) if scope != Scope::DeviceState => Err(ApplyError::OutOfSync { position, scope, why }),
+        _ => Ok(Outcome::FailedOnPrimary),
+    }
 }
 
 /// Who takes the command behind an entry, if there is one and the target takes commands.

@@ -3,10 +3,15 @@
 //! An entry *leaves a hole* when it says that something changed but not to what. From then on a region that ends a
 //! resync pass (`remaining = 0`) is owed; and since regions are read from the live device, content is newer than its
 //! place until everything up to the largest `consistent_after` is applied.
+//!
+//! What a command that failed on the primary means is the error consistency table's to say
+//! ([`crate::errors`]): both engines go by it, by the header alone.
 
 use formats::entry::{Entry, EntryHeader, PayloadEncoding, Record};
 use formats::wire::DataState;
-use formats::{Op, Seq};
+use formats::{ByteRange, Op, Seq, VolumeIndex};
+
+use crate::errors::{CommandKind, PrimaryOutcome, first_row};
 
 /// Whether a standby that applies this entry does not know the primary's content any more: a gap, a change that
 /// failed, a write without its payload, or a command whose effect is not known.
@@ -20,12 +25,41 @@ pub fn leaves_hole(header: &EntryHeader) -> bool {
 }
 
 fn record_leaves_hole(record: &Record, encoding: PayloadEncoding) -> bool {
+    let failed = !record.status.is_ok() && failure_leaves_hole(record);
     match record.op {
-        Op::Flush => false,
+        Op::Flush => failed,
         Op::Opaque | Op::Zone => true,
         _ if record.range.is_empty() => false,
-        _ if !record.status.is_ok() => true,
-        op => op == Op::Write && encoding == PayloadEncoding::None,
+        op => failed || (op == Op::Write && encoding == PayloadEncoding::None),
+    }
+}
+
+/// Whether the table says that the primary must be read again. The block layer's status never says that nothing changed;
+/// where a device did, whoever captured the command left its range empty.
+fn failure_leaves_hole(record: &Record) -> bool {
+    let kind = match record.op {
+        Op::Flush => CommandKind::Flush,
+        Op::Discard | Op::SecureErase => CommandKind::Unmap,
+        Op::WriteZeroes => CommandKind::WriteSame,
+        Op::Write | Op::Scsi | Op::Zone | Op::Opaque => CommandKind::Write,
+    };
+    first_row(PrimaryOutcome::of_block_status(record.status), kind).row().effect.leaves_hole()
+}
+
+/// The range that an entry makes equal to the primary's when it is applied, whatever was there: all of it is given. A
+/// discard is none: what it leaves is the device's choice, and may be what was there.
+#[must_use]
+pub fn rewrites(header: &EntryHeader) -> Option<(VolumeIndex, ByteRange)> {
+    let given = header.payload.encoding != PayloadEncoding::None;
+    match &header.entry {
+        Entry::Region(region) if given => Some((region.volume, region.range)),
+        Entry::Record(record) if !record.status.is_ok() => None,
+        Entry::Record(record) => match record.op {
+            Op::Write if given => Some((record.volume, record.range)),
+            Op::WriteZeroes => Some((record.volume, record.range)),
+            _ => None,
+        },
+        Entry::Region(_) | Entry::Gap(_) => None,
     }
 }
 
@@ -179,8 +213,38 @@ pub(crate) mod tests {
         assert!(!leaves_hole(&record(1, 1, Op::Write, data)));
         assert!(!leaves_hole(&record(1, 1, Op::Write, PayloadInfo::ZERO)));
         assert!(!leaves_hole(&record(1, 1, Op::Discard, PayloadInfo::NONE)));
-        assert!(!leaves_hole(&failed(record(1, 1, Op::Flush, PayloadInfo::NONE))));
+        assert!(!leaves_hole(&record(1, 1, Op::Flush, PayloadInfo::NONE)));
+        assert!(leaves_hole(&failed(record(1, 1, Op::Flush, PayloadInfo::NONE))), "what was cached may be lost");
         assert!(!leaves_hole(&region(1, 1, 1)));
+    }
+
+    /// Whatever the status: the block layer does not say that nothing changed.
+    #[test]
+    fn every_failure_of_a_change_leaves_a_hole_as_the_table_says() {
+        for status in 1..=u8::MAX {
+            for op in [Op::Write, Op::Discard, Op::WriteZeroes, Op::SecureErase, Op::Flush, Op::Scsi] {
+                let mut header = record(1, 1, op, PayloadInfo::NONE);
+                if let Entry::Record(record) = &mut header.entry {
+                    record.status = Status(status);
+                }
+                assert!(leaves_hole(&header), "{op} {status}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_makes_a_range_equal() {
+        let data = PayloadInfo::data(b"12345678");
+        let eight = Some((VolumeIndex(0), ByteRange::new(0, 8)));
+        assert_eq!(rewrites(&record(1, 1, Op::Write, data)), eight);
+        assert_eq!(rewrites(&record(1, 1, Op::WriteZeroes, PayloadInfo::NONE)), eight);
+        assert_eq!(rewrites(&region(1, 1, 1)), Some((VolumeIndex(0), ByteRange::new(0, 512))));
+        for op in [Op::Discard, Op::SecureErase, Op::Scsi, Op::Opaque, Op::Flush] {
+            assert_eq!(rewrites(&record(1, 1, op, data)), None);
+        }
+        assert_eq!(rewrites(&record(1, 1, Op::Write, PayloadInfo::NONE)), None);
+        assert_eq!(rewrites(&failed(record(1, 1, Op::Write, data))), None);
+        assert_eq!(rewrites(&gap(1, 1, 1)), None);
     }
 
     #[test]

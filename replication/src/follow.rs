@@ -147,7 +147,8 @@ fn follow_gap(tip: Tip, position: Position, gap: &Gap) -> Result<Tip, ProtocolEr
     Ok(Tip { position, seq: gap.last })
 }
 
-fn check_range(volume: VolumeIndex, range: ByteRange, sizes: &[u64]) -> Result<(), ProtocolError> {
+/// Whether a range lies within its volume.
+pub(crate) fn check_range(volume: VolumeIndex, range: ByteRange, sizes: &[u64]) -> Result<(), ProtocolError> {
     let size = *sizes.get(usize::from(volume.0)).ok_or(ProtocolError::Volume(volume))?;
     if range.fits(size) { Ok(()) } else { Err(ProtocolError::Range { volume, range, size }) }
 }

@@ -184,6 +184,18 @@ impl Scheduler {
         self.in_flight
     }
 
+    /// The entries that were started and are not complete, in order.
+    pub fn started(&self) -> impl Iterator<Item = u64> {
+        let started = |(place, slot): (usize, &Slot)| (slot.progress == Progress::Started).then_some(place as u64);
+        self.slots.iter().enumerate().filter_map(started).map(|place| self.base + place)
+    }
+
+    /// Entries that [`Self::next_ready`] would give out now, one after the other.
+    #[must_use]
+    pub fn startable(&self) -> usize {
+        self.ready.len().min(self.depth.saturating_sub(self.in_flight))
+    }
+
     /// Entries that were admitted and are not known to be applied through.
     #[must_use]
     pub fn pending(&self) -> usize {
@@ -543,6 +555,11 @@ mod tests {
                 }
                 prop_assert_eq!(scheduler.applied_through(), naive.applied_through());
                 prop_assert_eq!(scheduler.in_flight(), started.len());
+                let in_order: Vec<u64> = scheduler.started().collect();
+                let mut sorted = started.clone();
+                sorted.sort_unstable();
+                prop_assert_eq!(in_order, sorted);
+                prop_assert_eq!(scheduler.startable(), naive.ready().len().min(depth - started.len()));
             }
         }
 

@@ -91,7 +91,7 @@ pub enum NotApplied {
     },
     /// Writes that the device had taken may be lost.
     #[error(
-        "writes that the device had taken may be lost, told by {why}; start the standby again: its journal redoes them"
+        "writes that the device had taken may be lost, told by {why}; they are applied again from the journal"
     )]
     Lost {
         /// Who told it.
@@ -111,6 +111,17 @@ pub enum NotApplied {
     /// The standby ends while a command was being retried; its journal redoes it.
     #[error("abandoned while it was being retried, as the standby ends")]
     Abandoned,
+}
+
+impl NotApplied {
+    /// The table's word in a target's error, if it carries one.
+    #[must_use]
+    pub fn of(error: &TargetError) -> Option<&Self> {
+        match error {
+            TargetError::Io { source, .. } => source.get_ref()?.downcast_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// Why a command cannot be for this device.

@@ -21,6 +21,7 @@ use thiserror::Error;
 
 use super::budget::Budget;
 use super::checkpoint::Keeper;
+use super::holes::HolesFile;
 use super::config::StandbyConfig;
 use super::frame::Frame;
 use super::shared::Shared;
@@ -202,7 +203,7 @@ impl Recording {
         let state = StandbyState { stream: StreamId(1), volumes: vec![volume], ..StandbyState::blank(0) };
         // Nobody takes orders: there is no journal.
         let (orders, _inbox) = mpsc::channel();
-        let shared = Shared::new(config, vec![(NAME.to_owned(), target)], &state, Keeper::new(file, None), orders);
+        let shared = Shared::new(config, vec![(NAME.to_owned(), target)], &state, Keeper::new(file, None, HolesFile::new(scratch)), orders);
         let pool = Pool::start(depth, &shared).map_err(ReplayError::Thread)?;
         let started = Instant::now();
         let fed = self.feed(&shared);

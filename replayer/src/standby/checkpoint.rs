@@ -2,12 +2,14 @@
 //!
 //! What is durable when: the state is captured first, then the targets are flushed, then the state is saved, then the
 //! journal is trimmed through it. Entries applied during the flush are not part of the state, so `saved <= flushed`
-//! and `trimmed <= saved` always hold, and a crash at any point redoes what the state does not cover.
+//! and `trimmed <= saved` always hold, and a crash at any point redoes what the state does not cover. Holes are saved
+//! just before the state that counts on them (`holes`).
 
 use formats::state::StandbyRecord;
 use replication::standby::StandbyState;
 
 use super::config::StandbyConfig;
+use super::holes::HolesFile;
 use super::saved::to_record;
 use super::shared::Shared;
 use crate::state_file::StateFile;
@@ -18,11 +20,12 @@ use crate::state_file::StateFile;
 pub(super) struct Keeper {
     file: StateFile,
     saved: Option<StandbyRecord>,
+    holes: HolesFile,
 }
 
 impl Keeper {
-    pub(super) fn new(file: StateFile, saved: Option<StandbyRecord>) -> Self {
-        Self { file, saved }
+    pub(super) fn new(file: StateFile, saved: Option<StandbyRecord>, holes: HolesFile) -> Self {
+        Self { file, saved, holes }
     }
 
     /// Saves `state` unless it is saved already. The targets were flushed after it was captured.
@@ -30,6 +33,8 @@ impl Keeper {
     /// # Errors
     /// In words: the standby cannot go on, because its journal would never be trimmed again.
     pub(super) fn save(&mut self, state: &StandbyState, config: &StandbyConfig) -> Result<(), String> {
+        let holes = self.holes.save(&state.holes, &state.volumes);
+        holes.map_err(|e| format!("saving what is out of sync in {} failed: {e}", config.dir.display()))?;
         let record = to_record(state, config);
         if self.saved.as_ref() != Some(&record) {
             self.file.save(&record).map_err(|error| error.to_string())?;

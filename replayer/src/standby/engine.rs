@@ -1,23 +1,31 @@
 //! The engine with what belongs to each of its entries: bytes, targets, counters. All under one lock.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use formats::wire::{Ack, DataState, Hello, Refuse, RefuseCode};
+use formats::wire::{Ack, DataState, Hello, Refuse, RefuseCode, Resend};
 use formats::{Entry, EntryHeader, VolumeIndex};
 use replication::Now;
-use replication::standby::{Accepted, Standby, StandbyError, StandbyMode, StandbyState};
+use replication::errors::{Facts, RowIndex};
+use replication::standby::{
+    Accepted, Standby, StandbyError, StandbyMode, StandbyState, StandbyStatus as EngineStatus, Verdict,
+};
 
 use super::config::StandbyConfig;
 use super::frame::Frame;
+use super::holes::resend;
 use super::queue::Queue;
 use super::session::SessionEnd;
 use super::shared::SessionId;
 use super::start::Named;
-use super::status::{AppliedCounts, JournalStatus, StandbyStatus, StateWord, VolumeStatus};
-use crate::pool::{Done, Job};
+use super::status::{
+    AppliedCounts, HoleStatus, JournalStatus, OutOfSyncStatus, StandbyStatus, StateWord, VolumeStatus,
+};
+use crate::pool::{ApplyError, Done, Job, Outcome};
 use crate::target::Target;
+
+/// Stretches out of sync that `status` names one by one.
+const HOLES_SHOWN: usize = 32;
 
 /// One volume of the stream, at its index.
 pub(super) struct Mapped {
@@ -42,6 +50,8 @@ struct Counters {
     entries_received: u64,
     checkpoints: u64,
     redone: u64,
+    times_lost: u64,
+    asked: u64,
     sessions: u64,
     refused: u64,
     times_queue_full: u64,
@@ -52,8 +62,6 @@ pub(super) struct Core {
     engine: Standby,
     queue: Queue,
     table: Vec<Mapped>,
-    /// Started by the engine, not yet taken by a worker.
-    ready: VecDeque<u64>,
     pub(super) idle_workers: usize,
     /// Frames that the journal thread has and that are not durable.
     unjournaled: u64,
@@ -70,7 +78,6 @@ impl Core {
             engine,
             queue: Queue::default(),
             table,
-            ready: VecDeque::new(),
             idle_workers: 0,
             unjournaled: 0,
             session: None,
@@ -186,14 +193,12 @@ impl Core {
 
     /// The next entry for a worker, and how many idle workers could do with one as well.
     pub(super) fn next_job(&mut self) -> (Option<Job>, usize) {
-        while let Some(index) = self.engine.next_ready() {
-            self.ready.push_back(index);
-        }
         if self.stop_reason().is_some() {
             return (None, 0);
         }
-        let job = self.ready.pop_front().and_then(|index| self.job(index));
-        (job, self.ready.len().min(self.idle_workers))
+        // Only what a worker takes is started: what is started may hear of lost writes.
+        let job = self.engine.next_ready().and_then(|index| self.job(index));
+        (job, self.engine.startable().min(self.idle_workers))
     }
 
     fn job(&self, index: u64) -> Option<Job> {
@@ -202,16 +207,91 @@ impl Core {
         Some(Job { index, header, payload, target })
     }
 
-    pub(super) fn finish(&mut self, done: Done) -> Result<(), String> {
-        let outcome = done.outcome.map_err(|error| error.to_string())?;
-        if let Some(header) = self.queue.remove(done.index) {
+    /// Takes the result of an entry; whether its target's device told that writes were lost.
+    pub(super) fn finish(&mut self, done: Done, now: Now) -> Result<bool, String> {
+        let index = done.index;
+        let told = match done.outcome {
+            Ok(outcome) => {
+                self.count(index, outcome);
+                let applied = matches!(outcome, Outcome::Applied(_));
+                if applied { self.engine.applied(index) } else { self.engine.skipped(index) }
+            }
+            Err(ApplyError::OutOfSync { position, scope, why }) => {
+                tracing::warn!(%position, "{scope} is out of sync after {why}; the primary is asked to send it again");
+                if let Some(header) = self.queue.remove(index) {
+                    self.counters.done.count_not_taken(&header);
+                }
+                self.engine.out_of_sync(index, scope, Some(why.row), now)
+            }
+            Err(error @ ApplyError::Lost { .. }) => {
+                tracing::warn!("{error}");
+                self.lose();
+                self.engine.skipped(index).map_err(|error| error.to_string())?;
+                return Ok(true);
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        told.map(|()| false).map_err(|error| error.to_string())
+    }
+
+    fn count(&mut self, index: u64, outcome: Outcome) {
+        if let Some(header) = self.queue.remove(index) {
             self.counters.done.count(&header, outcome);
             if let Entry::Record(record) = &header.entry {
                 let completed = &mut self.counters.applied_completed_ns;
                 *completed = record.origin.completed_ns.max(*completed);
             }
         }
-        self.engine.applied(done.index).map_err(|error| error.to_string())
+    }
+
+    // Holes and losses.
+
+    /// Writes of a device were lost.
+    pub(super) fn lose(&mut self) {
+        if !self.engine.is_losing() {
+            self.counters.times_lost += 1;
+            self.engine.lost();
+        }
+    }
+
+    pub(super) fn is_losing(&self) -> bool {
+        self.engine.is_losing()
+    }
+
+    /// Why the engine stopped by itself, if that is news.
+    pub(super) fn engine_failure(&self) -> Option<String> {
+        self.engine.stopped().filter(|_| self.stopped.is_none()).map(str::to_owned)
+    }
+
+    /// Goes back to the checkpoint, if nothing stands in the way; the first entry to hand in again.
+    pub(super) fn rewind(&mut self) -> Option<u64> {
+        let first = self.engine.rewind().ok()?;
+        self.queue.clear();
+        Some(first)
+    }
+
+    pub(super) fn unflushed(&mut self, volume: VolumeIndex, reason: RowIndex, now: Now) {
+        self.engine.unflushed(volume, Some(reason), now);
+    }
+
+    pub(super) fn flushed(&mut self) {
+        self.engine.flushed();
+    }
+
+    pub(super) fn verdict(&self, state: &mut StandbyState) -> Verdict {
+        self.engine.verdict(state)
+    }
+
+    pub(super) fn poll_resend(&mut self, id: SessionId, now: Now) -> Option<Resend> {
+        self.session.as_ref().filter(|session| session.id == id)?;
+        let holes = self.engine.poll_resend(now);
+        self.counters.asked += holes.len() as u64;
+        (!holes.is_empty()).then(|| resend(&holes))
+    }
+
+    pub(super) fn resend_due(&self, id: SessionId) -> Option<Now> {
+        self.session.as_ref().filter(|session| session.id == id)?;
+        self.engine.resend_due()
     }
 
     /// Whether everything received is applied.
@@ -232,12 +312,14 @@ impl Core {
         (interval / 4).clamp(Duration::from_millis(1), Duration::from_millis(most))
     }
 
-    pub(super) fn capture(&self) -> StandbyState {
+    pub(super) fn capture(&mut self) -> StandbyState {
         self.engine.checkpoint()
     }
 
-    pub(super) fn targets(&self) -> Vec<Arc<dyn Target>> {
-        self.table.iter().filter_map(|mapped| mapped.target.clone()).collect()
+    /// The volumes of the stream that have a target.
+    pub(super) fn targets(&self) -> Vec<(VolumeIndex, Arc<dyn Target>)> {
+        let named = |(index, mapped): (usize, &Mapped)| Some((VolumeIndex(index as u16), mapped.target.clone()?));
+        self.table.iter().enumerate().filter_map(named).collect()
     }
 
     /// Answers through which index the journal may be trimmed.
@@ -285,8 +367,11 @@ impl Core {
         let counters = &self.counters;
         StandbyStatus {
             state: self.word(engine.mode),
-            reason: engine.stopped,
+            reason: engine.stopped.clone(),
             data: data_word(engine.data),
+            content: self.content(&engine),
+            out_of_sync: self.out_of_sync(),
+            times_lost: counters.times_lost,
             node: config.node.clone(),
             listen: String::new(),
             peer: self.session.as_ref().map(|session| session.peer.clone()),
@@ -310,6 +395,36 @@ impl Core {
             refused: counters.refused,
             times_queue_full: counters.times_queue_full,
             last_link_error: counters.last_link_error.clone(),
+        }
+    }
+
+    /// The one word about its content.
+    fn content(&self, engine: &EngineStatus) -> String {
+        let facts = Facts {
+            stopped: engine.stopped.as_deref(),
+            data: engine.data,
+            holes: self.engine.holes().has_holes(),
+            connected: self.session.is_some(),
+            behind: engine.pending > 0,
+        };
+        replication::errors::StateWord::judge(&facts).to_string()
+    }
+
+    fn out_of_sync(&self) -> OutOfSyncStatus {
+        let holes = self.engine.holes();
+        let first = holes.iter().take(HOLES_SHOWN).map(|(hole, attempts)| HoleStatus {
+            volume: self.engine.volume_name(hole.volume).unwrap_or_default().to_owned(),
+            offset: hole.range.offset,
+            len: hole.range.len,
+            reason: hole.reason.map(|row| row.row().id),
+            attempts,
+        });
+        OutOfSyncStatus {
+            holes: holes.pieces() as u64,
+            bytes: holes.bytes(),
+            healed_bytes: holes.healed_bytes(),
+            asked: self.counters.asked,
+            first: first.collect(),
         }
     }
 

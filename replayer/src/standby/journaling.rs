@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use journal::{AppendError, Item, Journal, RealDisk};
@@ -14,6 +15,8 @@ use super::shared::Shared;
 const GROUP_BYTES: usize = 8 << 20;
 /// Bytes read back at once when entries are redone.
 const REDO_BYTES: usize = 4 << 20;
+/// Pause between looks whether a rewind may begin.
+const REWIND_PAUSE: Duration = Duration::from_millis(2);
 
 /// What the journal thread is told.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(super) enum Order {
     Append(Frame),
     /// Everything up to this index is on the targets durably.
     Trim(u64),
+    /// Writes were lost: as soon as nothing stands in the way, back to the checkpoint.
+    Rewind,
     /// The session has ended: what is not appended is forgotten, the primary sends it again.
     EndSession,
     /// End.
@@ -56,12 +61,32 @@ impl JournalThread {
         }
     }
 
+    /// Hands entries in from `from` on, and again from the checkpoint whenever writes are lost meanwhile.
     fn redo(&mut self, mut from: u64) -> Result<(), End> {
+        while !self.redo_once(from)? {
+            from = loop {
+                if self.shared.is_ending() || self.shared.stop_reason().is_some() {
+                    return Err(End::Asked);
+                }
+                match self.shared.rewind() {
+                    Some(first) => break first,
+                    None => std::thread::sleep(REWIND_PAUSE),
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// False when writes were lost before the end.
+    fn redo_once(&mut self, mut from: u64) -> Result<bool, End> {
         let (mut reader, last) = (self.journal.reader(), self.journal.written());
         while from <= last {
-            self.shared.budget.room_blocking(|| self.shared.is_ending());
+            self.shared.budget.room_blocking(|| self.shared.is_ending() || self.shared.is_losing());
             if self.shared.is_ending() {
                 return Err(End::Asked);
+            }
+            if self.shared.is_losing() {
+                return Ok(false);
             }
             let batch = reader.read(from, REDO_BYTES).map_err(|error| failed("reading", &error))?;
             if batch.is_empty() {
@@ -73,21 +98,32 @@ impl JournalThread {
             from += frame.headers.len() as u64;
         }
         self.shared.redo_end(self.usage());
-        Ok(())
+        Ok(!self.shared.is_losing())
     }
 
     fn serve(&mut self) -> Result<(), End> {
         let mut full = false;
         loop {
-            self.take_orders(full || self.backlog.is_empty())?;
+            let losing = self.shared.is_losing();
+            if losing && let Some(first) = self.shared.rewind() {
+                self.redo(first)?;
+                continue;
+            }
+            self.take_orders(full || self.backlog.is_empty(), losing)?;
             full = self.append_group()?;
             self.shared.journal_usage(self.usage(), full);
         }
     }
 
-    /// Takes all orders that lie there; with `wait`, at least one.
-    fn take_orders(&mut self, wait: bool) -> Result<(), End> {
-        if wait {
+    /// Takes all orders that lie there; with `wait`, at least one, or none after a `short` while.
+    fn take_orders(&mut self, wait: bool, short: bool) -> Result<(), End> {
+        if wait && short {
+            match self.orders.recv_timeout(REWIND_PAUSE) {
+                Ok(order) => self.take(order)?,
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return Err(End::Asked),
+            }
+        } else if wait {
             let order = self.orders.recv().map_err(|_| End::Asked)?;
             self.take(order)?;
         }
@@ -104,6 +140,8 @@ impl JournalThread {
         match order {
             Order::Append(frame) => self.backlog.push_back(frame),
             Order::Stop => return Err(End::Asked),
+            // Looked for before the next wait.
+            Order::Rewind => {}
             Order::EndSession => {
                 let forgotten = self.backlog.drain(..).len() as u64;
                 self.shared.session_over(forgotten);

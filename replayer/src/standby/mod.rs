@@ -10,6 +10,10 @@
 //! primary is slowed by TCP. When the journal is full, reading waits until a checkpoint has freed space. Any failure of
 //! a target, the journal or the checkpoint ends in the state `Stopped`, which `status` shows and every primary is told;
 //! starting again redoes from the journal what the checkpoint does not cover.
+//!
+//! Two failures of a SCSI target are none of these. What its device does not take is a hole, kept in the checkpoint, for
+//! which the primary is asked until it is closed. When the device lost writes that it had taken, the session ends, and
+//! the journal is applied again from the checkpoint, as at a start.
 
 pub mod bench;
 mod budget;
@@ -18,6 +22,7 @@ mod config;
 mod engine;
 mod frame;
 mod hash;
+mod holes;
 mod journaling;
 mod queue;
 mod saved;
@@ -33,7 +38,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use config::{MAX_DEPTH, MIN_JOURNAL_BYTES, StandbyConfig, StandbyError};
-pub use status::{AppliedCounts, JournalStatus, StandbyStatus, StateWord, Tally, VolumeStatus};
+pub use status::{
+    AppliedCounts, HoleStatus, JournalStatus, OutOfSyncStatus, StandbyStatus, StateWord, Tally, VolumeStatus,
+};
 
 use crate::pool::Pool;
 use crate::target::{Host, Target};

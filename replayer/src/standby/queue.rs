@@ -62,6 +62,12 @@ impl Queue {
         Some(removed.header)
     }
 
+    /// Forgets all entries: they will be added again from the journal.
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+        self.waiting = 0;
+    }
+
     fn drop_front(&mut self) {
         while let Some(None) = self.slots.front() {
             self.slots.pop_front();

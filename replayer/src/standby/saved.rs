@@ -33,7 +33,7 @@ fn to_volume(volume: &StreamVolume, config: &StandbyConfig) -> StateVolume {
     }
 }
 
-/// The engine's form of `record`.
+/// The engine's form of `record`, but for the holes, which lie beside it.
 pub(super) fn from_record(record: &StandbyRecord) -> StandbyState {
     let volume =
         |v: &StateVolume| StreamVolume { name: v.name.to_string_lossy(), size: v.size, block_size: v.block_size };
@@ -48,6 +48,7 @@ pub(super) fn from_record(record: &StandbyRecord) -> StandbyState {
             blank: record.content().contains(ContentFlags::BLANK),
         },
         volumes: record.volumes.iter().map(volume).collect(),
+        holes: Vec::new(),
     }
 }
 
@@ -66,6 +67,7 @@ mod tests {
                 applied_seq: Seq(4),
                 consistency: ConsistencyState { owes_region, consistent_after: Seq(5), blank },
                 volumes: vec![StreamVolume { name: "a".into(), size: 6, block_size: 512 }],
+                holes: Vec::new(),
             };
             let record = to_record(&state, &config);
             assert_eq!(record.volumes[0].target.to_string_lossy(), "/t");

@@ -33,6 +33,8 @@ pub(super) enum SessionEnd {
     Damaged { peer: String, fault: FrameFault },
     #[error("the standby is stopping")]
     Stopping,
+    #[error("the standby's device lost writes that it had taken; they are applied again from the journal, try again")]
+    Rewinding,
 }
 
 /// What the writing half is asked to send.
@@ -151,6 +153,7 @@ fn words_for(shared: &Shared, end: &Result<(), SessionEnd>) -> Option<Refuse> {
         }
         // A standby that is shut down by its administrator comes back; one that stopped needs help first.
         SessionEnd::Stopping if shared.stop_reason().is_none() => RefuseCode::Busy,
+        SessionEnd::Rewinding => RefuseCode::Busy,
         SessionEnd::Stopping => RefuseCode::Stopped,
         SessionEnd::Link(_) => return None,
     };
@@ -172,7 +175,10 @@ async fn read<R: AsyncRead + Unpin>(
     loop {
         let (header, body) = tokio::select! {
             biased;
-            _ = signal.wait_for(|signal| *signal != Signal::Run) => return Err(SessionEnd::Stopping),
+            ended = signal.wait_for(|signal| *signal != Signal::Run) => {
+                let rewinds = ended.is_ok_and(|signal| *signal == Signal::Rewind);
+                return Err(if rewinds { SessionEnd::Rewinding } else { SessionEnd::Stopping });
+            }
             frame = next_frame(shared, reader) => match frame {
                 Err(LinkError::Closed { .. }) => return Ok(()),
                 frame => frame?,
@@ -247,6 +253,7 @@ async fn write<W: AsyncWrite + Unpin>(
 ) -> Result<(), LinkError> {
     loop {
         let due = writer.keepalive_due(shared.config.keepalive);
+        let heal = shared.resend_wait(id);
         tokio::select! {
             biased;
             item = outgoing.recv() => match item {
@@ -261,6 +268,11 @@ async fn write<W: AsyncWrite + Unpin>(
                 if let Some(ack) = shared.poll_ack(id) {
                     writer.send_message(&ack).await?;
                     sleep(ACK_PAUSE).await;
+                }
+            }
+            () = sleep(heal.unwrap_or_default()), if heal.is_some() => {
+                if let Some(resend) = shared.poll_resend(id) {
+                    writer.send_message(&resend).await?;
                 }
             }
             () = sleep_until(due) => writer.send_keepalive().await?,

@@ -8,9 +8,9 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use formats::wire::{Ack, HashRequest, Hello, Refuse, RefuseCode, Welcome};
+use formats::wire::{Ack, HashRequest, Hello, Refuse, RefuseCode, Resend, Welcome};
 use replication::Now;
-use replication::standby::{LocalVolume, Standby, StandbyConfig as EngineConfig, StandbyState};
+use replication::standby::{LocalVolume, Standby, StandbyConfig as EngineConfig, StandbyState, Verdict};
 use tokio::sync::{Notify, watch};
 
 use super::budget::Budget;
@@ -22,11 +22,13 @@ use super::hash::{self, HashError};
 use super::journaling::Order;
 use super::start::Named;
 use super::status::{AppliedCounts, StandbyStatus};
+use crate::command::NotApplied;
 use crate::pool::{Done, Job, WorkSource};
-use crate::target::Target;
 
 /// How long a request for hashes waits for what was received before it.
 const HASH_DRAIN: Duration = Duration::from_secs(60);
+/// Pause between looks at what ran during a flush.
+const VERDICT_PAUSE: Duration = Duration::from_millis(2);
 /// Pause of a reader that waits for entries, not bytes, to become fewer.
 const PENDING_PAUSE: Duration = Duration::from_millis(5);
 
@@ -39,6 +41,8 @@ pub(super) struct SessionId(pub(super) u64);
 pub(super) enum Signal {
     /// Go on.
     Run,
+    /// Writes were lost: end sessions, which may come back when they are applied again.
+    Rewind,
     /// An error ended the standby: end sessions, turn everybody away.
     Stopped,
     /// End.
@@ -151,13 +155,20 @@ impl Shared {
             }
         }
         let (id, accepted) = self.core().begin_session(&hello, peer, &self.targets)?;
-        // Nothing is applied between the engine's answer and this, so no checkpoint that is saved meanwhile is newer.
-        if let Some(state) = &accepted.save_first
-            && let Err(reason) = self.save(&mut lock(&self.keeper), state)
-        {
-            self.fail(&reason);
-            self.end_session(id);
-            return Err(Refuse { code: RefuseCode::Stopped, text: reason.as_str().into() });
+        if accepted.save_first.is_some() {
+            let saved = self.save_checkpoint();
+            if !matches!(saved, Ok(true)) {
+                self.end_session(id);
+            }
+            let refuse = |code, text: &str| Refuse { code, text: text.into() };
+            match saved {
+                Ok(true) => {}
+                Ok(false) => return Err(refuse(RefuseCode::Busy, "writes were lost and are applied again; try again")),
+                Err(reason) => {
+                    self.fail(&reason);
+                    return Err(refuse(RefuseCode::Stopped, &reason));
+                }
+            }
         }
         Ok((id, accepted.welcome))
     }
@@ -219,7 +230,29 @@ impl Shared {
         if !self.wait_drained(HASH_DRAIN) {
             return Err(HashError::NotDrained(HASH_DRAIN));
         }
-        hash::hashes(&*target, request)
+        // A read may be what a device tells of lost writes: no checkpoint is made before that is known here.
+        let _no_checkpoint = lock(&self.keeper);
+        let hashes = hash::hashes(&*target, request);
+        if let Err(HashError::Target(error)) = &hashes
+            && let Some(NotApplied::Lost { .. }) = NotApplied::of(error)
+        {
+            tracing::warn!("{error}");
+            self.core().lose();
+            self.lost();
+        }
+        hashes
+    }
+
+    /// What the primary is to send again now, in this session.
+    pub(super) fn poll_resend(&self, id: SessionId) -> Option<Resend> {
+        let now = self.now();
+        self.core().poll_resend(id, now)
+    }
+
+    /// How long it is until there is something to ask for; none while there is not.
+    pub(super) fn resend_wait(&self, id: SessionId) -> Option<Duration> {
+        let now = self.now();
+        self.core().resend_due(id).map(|at| at.saturating_sub(now))
     }
 
     /// Something went wrong on the link; the standby itself goes on.
@@ -232,10 +265,15 @@ impl Shared {
 
     /// Entries of the own journal that must be applied again. Blocks while too many wait.
     pub(super) fn redo(&self, first: u64, frame: &Frame) -> Result<(), String> {
-        while !self.core().wants_frames() && !self.is_ending() {
+        while !self.core().wants_frames() && !self.is_ending() && !self.is_losing() {
             std::thread::sleep(PENDING_PAUSE);
         }
-        let redone = self.core().redo(first, frame);
+        let mut core = self.core();
+        if core.is_losing() {
+            return Ok(());
+        }
+        let redone = core.redo(first, frame);
+        drop(core);
         redone.map_err(|error| error.to_string())?;
         self.work.notify_all();
         Ok(())
@@ -287,24 +325,97 @@ impl Shared {
         self.targets.iter().filter_map(|(_, target)| target.commands()).for_each(|commands| commands.abandon());
     }
 
-    /// Saves how far the targets are.
-    pub(super) fn save_checkpoint(&self) -> Result<(), String> {
+    /// Saves how far the targets are, unless writes were lost, or everything stops.
+    ///
+    /// # Errors
+    /// Why the standby cannot go on.
+    pub(super) fn save_checkpoint(&self) -> Result<bool, String> {
         let mut keeper = lock(&self.keeper);
-        let state = self.core().capture();
-        self.save(&mut keeper, &state)
-    }
-
-    /// Flushes the targets, then saves `state`, which was captured before.
-    fn save(&self, keeper: &mut Keeper, state: &StandbyState) -> Result<(), String> {
-        let targets: Vec<Arc<dyn Target>> = self.core().targets();
-        for target in targets {
-            target.flush().map_err(|error| error.to_string())?;
+        let mut state = self.core().capture();
+        if !self.flush()? || !self.wait_for_verdict(&mut state) {
+            return Ok(false);
         }
-        keeper.save(state, &self.config)?;
-        let through = self.core().checkpoint_saved(self.now(), state);
+        keeper.save(&state, &self.config)?;
+        let through = self.core().checkpoint_saved(self.now(), &state);
         // Without a journal thread nothing needs trimming: the standby ends.
         let _ = self.orders.send(Order::Trim(through));
-        Ok(())
+        Ok(true)
+    }
+
+    /// Flushes the targets; false when one of them tells that writes were lost. One that only cannot is out of sync as a
+    /// whole.
+    fn flush(&self) -> Result<bool, String> {
+        let targets = self.core().targets();
+        for (volume, target) in targets {
+            let Err(error) = target.flush() else { continue };
+            match NotApplied::of(&error) {
+                Some(NotApplied::Lost { .. }) => {
+                    tracing::warn!("{error}");
+                    self.core().lose();
+                    self.lost();
+                    return Ok(false);
+                }
+                Some(NotApplied::OutOfSync { why, .. }) => {
+                    tracing::warn!("the volume is out of sync: {error}");
+                    let (row, now) = (why.row, self.now());
+                    self.core().unflushed(volume, row, now);
+                }
+                _ => return Err(error.to_string()),
+            }
+        }
+        self.core().flushed();
+        Ok(true)
+    }
+
+    /// Waits until everything that ran during the flush is reported; whether `state` may be saved.
+    fn wait_for_verdict(&self, state: &mut StandbyState) -> bool {
+        let mut core = self.core();
+        loop {
+            match core.verdict(state) {
+                Verdict::Save => return true,
+                Verdict::Discard => return false,
+                Verdict::Wait if core.stop_reason().is_some() => return false,
+                Verdict::Wait => {}
+            }
+            let waited = self.checkpoint.wait_timeout(core, VERDICT_PAUSE);
+            core = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    // Lost writes.
+
+    /// A device told that writes were lost, and the engine knows: sessions end, the journal thread applies them again.
+    fn lost(&self) {
+        if let Some(reason) = self.core().engine_failure() {
+            return self.fail(&reason);
+        }
+        self.signal.send_if_modified(|signal| {
+            let runs = *signal == Signal::Run;
+            if runs {
+                *signal = Signal::Rewind;
+            }
+            runs
+        });
+        let _ = self.orders.send(Order::Rewind);
+        self.wake_all();
+    }
+
+    /// Whether everything behind the checkpoint must be applied again.
+    pub(super) fn is_losing(&self) -> bool {
+        self.core().is_losing()
+    }
+
+    /// Goes back to the checkpoint, once nothing stands in the way; the first entry to hand in again.
+    pub(super) fn rewind(&self) -> Option<u64> {
+        let first = self.core().rewind()?;
+        self.signal.send_if_modified(|signal| {
+            let rewinds = *signal == Signal::Rewind;
+            if rewinds {
+                *signal = Signal::Run;
+            }
+            rewinds
+        });
+        Some(first)
     }
 
     // All.
@@ -314,7 +425,7 @@ impl Shared {
         tracing::error!(reason, "standby stopped");
         self.core().fail(reason);
         self.signal.send_if_modified(|signal| {
-            let first = *signal == Signal::Run;
+            let first = matches!(*signal, Signal::Run | Signal::Rewind);
             if first {
                 *signal = Signal::Stopped;
             }
@@ -378,9 +489,15 @@ impl WorkSource for Shared {
     fn exchange(&self, done: Option<Done>) -> Option<Job> {
         let mut core = self.core();
         if let Some(done) = done {
-            if let Err(reason) = core.finish(done) {
+            let finished = core.finish(done, self.now());
+            let stopped = core.engine_failure();
+            if !matches!(finished, Ok(false)) || stopped.is_some() {
                 drop(core);
-                self.fail(&reason);
+                match finished {
+                    Ok(true) => self.lost(),
+                    Err(reason) => self.fail(&reason),
+                    Ok(false) => stopped.iter().for_each(|reason| self.fail(reason)),
+                }
                 core = self.core();
             }
             self.acks.notify_one();

@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use super::StandbyHandle;
 use super::checkpoint::{self, Keeper};
 use super::config::{StandbyConfig, StandbyError};
+use super::holes::{HolesFile, everything};
 use super::journaling::JournalThread;
 use super::saved::from_record;
 use super::session;
@@ -41,13 +42,20 @@ pub(super) fn start(config: StandbyConfig, targets: Vec<Named>) -> Result<Standb
     make_dir(&config)?;
     let disk = RealDisk::new(config.dir.join("journal"))?;
     let (file, record) = StateFile::open(&config.dir)?;
-    let (journal, state) = open_journal(disk, &config, record.as_ref())?;
+    let (journal, mut state) = open_journal(disk, &config, record.as_ref())?;
+    let holes = HolesFile::new(&config.dir);
+    if record.is_some() {
+        state.holes = holes.load().unwrap_or_else(|| {
+            tracing::warn!(dir = %config.dir.display(), "what is out of sync is not known; everything is sent again");
+            everything(&state.volumes)
+        });
+    }
     if let Some(record) = &record {
         check_same_targets(&config, record, journal.written() > state.local_index)?;
     }
     let redo_from = state.local_index + 1;
     let (orders, inbox) = mpsc::channel();
-    let shared = Shared::new(config, targets, &state, Keeper::new(file, record), orders.clone());
+    let shared = Shared::new(config, targets, &state, Keeper::new(file, record, holes), orders.clone());
     if redo_from > journal.written() {
         shared.redo_end((journal.bytes_used(), journal.bytes_total()));
     }

@@ -65,9 +65,15 @@ pub struct AppliedCounts {
     pub not_carried: Tally,
     /// Zone and opaque commands, which are not repeated.
     pub not_replayable: Tally,
+    /// What the target's device did not take, for good: see [`StandbyStatus::out_of_sync`].
+    pub not_taken: Tally,
 }
 
 impl AppliedCounts {
+    pub(super) fn count_not_taken(&mut self, header: &EntryHeader) {
+        self.not_taken.add(header.range().map_or(0, |range| range.len));
+    }
+
     pub(super) fn count(&mut self, header: &EntryHeader, outcome: Outcome) {
         let bytes = header.range().map_or(0, |range| range.len);
         self.by_kind.entry(kind(header)).or_default().add(bytes);
@@ -104,6 +110,36 @@ pub struct JournalStatus {
     pub times_full: u64,
 }
 
+/// One stretch of a volume that is out of sync.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct HoleStatus {
+    /// Name of the volume.
+    pub volume: String,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub len: u64,
+    /// Row of the error consistency table that ended in it; `None` when that is not known any more.
+    pub reason: Option<&'static str>,
+    /// Times that the device refused what was sent to heal it.
+    pub attempts: u32,
+}
+
+/// What the targets' devices did not take, and what became of it. It heals by itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct OutOfSyncStatus {
+    /// Number of stretches.
+    pub holes: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes that were out of sync once and are not any more.
+    pub healed_bytes: u64,
+    /// Stretches that the primary was asked for.
+    pub asked: u64,
+    /// The first of them.
+    pub first: Vec<HoleStatus>,
+}
+
 /// Everything about a standby at one moment. Counters count since the start of the process.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct StandbyStatus {
@@ -113,6 +149,13 @@ pub struct StandbyStatus {
     pub reason: Option<String>,
     /// State of the content: `Consistent`, `Inconsistent` or `Blank`.
     pub data: &'static str,
+    /// The same in the word that an operator reads first: `UpToDate`, `Outdated`, `Inconsistent` or `Stopped: reason`
+    /// ([`replication::errors::StateWord`]).
+    pub content: String,
+    /// What the targets' devices did not take.
+    pub out_of_sync: OutOfSyncStatus,
+    /// Times that writes were lost by a device, and everything since the checkpoint was applied again.
+    pub times_lost: u64,
     /// Name of this node.
     pub node: String,
     /// Where it listens.
@@ -149,7 +192,7 @@ pub struct StandbyStatus {
     pub journal: JournalStatus,
     /// Checkpoints saved.
     pub checkpoints: u64,
-    /// Entries applied again after the start.
+    /// Entries applied again, after the start and after writes were lost.
     pub redone: u64,
     /// Sessions accepted.
     pub sessions: u64,

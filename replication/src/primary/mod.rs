@@ -363,7 +363,8 @@ impl Primary {
         };
         session.last_heard = now;
         let volumes = &self.config.volumes;
-        let ranges = request.stretches.iter().map(|stretch| resend_range(stretch, volumes)).collect::<Result<Vec<_>, _>>();
+        let ranges =
+            request.stretches.iter().map(|stretch| resend_range(stretch, volumes)).collect::<Result<Vec<_>, _>>();
         let ranges = ranges.inspect_err(|error| session.close = Some(CloseReason::Protocol(*error)))?;
         self.counters.resend_requests += ranges.len() as u64;
         ranges.into_iter().for_each(|(volume, range)| self.mark(volume, range, Seq(0)));

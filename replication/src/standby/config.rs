@@ -9,6 +9,7 @@ use formats::{Position, Seq, StreamId};
 use thiserror::Error;
 
 use crate::consistency::ConsistencyState;
+use crate::errors::{HealConfig, Hole, Policy};
 use crate::follow::ProtocolError;
 use crate::scheduler::SchedulerError;
 
@@ -38,10 +39,15 @@ pub struct StandbyConfig {
     pub max_pending: usize,
     /// Time between checkpoints.
     pub checkpoint_interval: Duration,
+    /// How holes of its own making are kept and healed.
+    pub heal: HealConfig,
+    /// How often in a row it goes back to one checkpoint because writes were lost, before it stops.
+    pub max_redos: u32,
 }
 
 impl StandbyConfig {
-    /// Usual limits: 32 entries at once, 32 MiB window, 65536 entries pending, a checkpoint per second.
+    /// Usual limits: 32 entries at once, 32 MiB window, 65536 entries pending, a checkpoint per second, holes and redos as
+    /// the error consistency policy has them.
     #[must_use]
     pub fn new(node: &str, volumes: Vec<LocalVolume>) -> Self {
         Self {
@@ -51,6 +57,8 @@ impl StandbyConfig {
             window_bytes: 32 << 20,
             max_pending: 65_536,
             checkpoint_interval: Duration::from_secs(1),
+            heal: HealConfig::default(),
+            max_redos: Policy::default().max_redos,
         }
     }
 }
@@ -81,6 +89,19 @@ pub struct StandbyState {
     pub consistency: ConsistencyState,
     /// The volumes of the stream: volume indices of entries mean places in this list.
     pub volumes: Vec<StreamVolume>,
+    /// What the targets' devices did not take of everything up to `local_index`; perhaps also of entries behind it.
+    pub holes: Vec<Hole>,
+}
+
+/// What becomes of a checkpoint whose targets were flushed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// An entry that was being applied during the flush has not been reported yet: it may have heard of lost writes.
+    Wait,
+    /// It may be saved.
+    Save,
+    /// It must not: writes that it counts on were lost.
+    Discard,
 }
 
 impl StandbyState {
@@ -95,6 +116,7 @@ impl StandbyState {
             applied_seq: Seq(0),
             consistency: ConsistencyState::BLANK,
             volumes: Vec::new(),
+            holes: Vec::new(),
         }
     }
 }
@@ -106,8 +128,7 @@ pub struct Accepted {
     pub welcome: Welcome,
     /// For each volume of the stream, its place in [`StandbyConfig::volumes`].
     pub volumes: Vec<usize>,
-    /// Before the answer is sent: flush the targets, save this durably, then
-    /// [`super::Standby::checkpoint_saved`]. Entries of another stream, or for volumes in another order, follow.
+    /// Before the answer is sent: make a checkpoint, which is this state. Entries of another stream, or for volumes in another order, follow.
     pub save_first: Option<StandbyState>,
 }
 

@@ -12,16 +12,25 @@
 //! - At start: [`Standby::recover`] with the saved state, then [`Standby::redo`] for every entry of the standby's own
 //!   journal behind the checkpoint, in order, while [`Standby::wants_frames`]; then [`Standby::redo_end`]. Hellos are
 //!   refused until all of them are applied again.
-//! - Entries that [`Standby::next_ready`] names are applied and reported with [`Standby::applied`]; when the target
-//!   fails, [`Standby::target_failed`].
+//! - Entries that [`Standby::next_ready`] names are applied and reported with [`Standby::applied`]; with
+//!   [`Standby::skipped`] when there was nothing to do, with [`Standby::out_of_sync`] when the device did not take them.
+//!   When the target fails altogether, [`Standby::target_failed`].
 //! - A frame is checked with [`Standby::frame`], appended to the journal as a whole, reported with
 //!   [`Standby::journaled`], made durable, reported with [`Standby::durable`]. When a session ends, the driver finishes
 //!   or forgets the appends that it has begun before it calls [`Standby::disconnected`].
-//! - [`Standby::checkpoint_due`]: take [`Standby::checkpoint`], *then* flush the targets, then save the state durably,
-//!   then [`Standby::checkpoint_saved`]; the journal may be trimmed through [`Standby::trim_through`].
+//! - [`Standby::checkpoint_due`]: take [`Standby::checkpoint`], *then* flush the targets, say [`Standby::flushed`], and
+//!   ask for [`Standby::verdict`] until it is known; then save the state durably, then [`Standby::checkpoint_saved`]; the
+//!   journal may be trimmed through [`Standby::trim_through`].
+//! - When a device tells that writes were lost, to whatever command: [`Standby::lost`]. The session is ended; once
+//!   [`Standby::may_rewind`], [`Standby::rewind`] leads back to the last saved checkpoint, and the journal behind it is
+//!   handed in as at start.
+//! - While a session is open, what [`Standby::poll_resend`] names is asked of the primary, at
+//!   [`Standby::resend_due`] at the latest.
 //! - Payload checksums are the driver's: the engine sees headers only.
 
+mod checkpoint;
 mod config;
+mod heal;
 mod hello;
 mod intake;
 
@@ -33,14 +42,17 @@ use core::ops::Range;
 
 use formats::entry::{Entry, EntryHeader};
 use formats::wire::{Ack, DataState, Hello, Refuse, RefuseCode, Welcome};
-use formats::{Position, Seq, StreamId};
+use formats::{Position, Seq, StreamId, VolumeIndex};
 
-pub use config::{Accepted, LocalVolume, StandbyConfig, StandbyError, StandbyState, StreamVolume};
+pub use config::{Accepted, LocalVolume, StandbyConfig, StandbyError, StandbyState, StreamVolume, Verdict};
 
 use crate::Now;
 use crate::consistency::{Consistency, ConsistencyState, Effect};
+use crate::errors::OutOfSync;
 use crate::follow::{ProtocolError, Tip, follow, is_cut};
 use crate::scheduler::Scheduler;
+use checkpoint::Making;
+use heal::Touch;
 use hello::refuse;
 use intake::Intake;
 
@@ -51,6 +63,8 @@ use intake::Intake;
 ///        └───────────┬───────────────┴──────────────────────┬──────────────────────┘
 ///                    └────────── target failed ─────────────┴──▶ Stopped
 /// ```
+///
+/// Writes that a device lost lead from each of the first three back to Recovering.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StandbyMode {
     /// Entries behind the checkpoint are applied again.
@@ -88,6 +102,8 @@ pub struct StandbyStatus {
     pub applied_index: u64,
     /// Last index of its journal in the saved checkpoint.
     pub checkpoint_index: u64,
+    /// How often it went back to that checkpoint because writes were lost.
+    pub redos: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -106,6 +122,7 @@ struct Unapplied {
     index: u64,
     tip: Tip,
     effect: Effect,
+    touch: Touch,
 }
 
 #[derive(Clone, Debug)]
@@ -138,8 +155,19 @@ pub struct Standby {
     applied_content: Consistency,
     /// Index of the last durable region.
     last_region: u64,
-    checkpoint_index: u64,
+    /// The last checkpoint that is saved.
+    saved: StandbyState,
+    /// The one that is being made.
+    making: Option<Making>,
     checkpoint_at: Now,
+    /// Holes of its own making.
+    holes: OutOfSync,
+    /// Writes since the saved checkpoint were lost: everything behind it must be applied again.
+    losing: bool,
+    /// How often that happened since the saved checkpoint.
+    redos: u32,
+    /// Largest index that was ever started.
+    started: u64,
     /// The state must be saved before any frame is taken: it names another stream or other volumes.
     must_save: bool,
 }
@@ -151,12 +179,16 @@ impl Standby {
     pub fn recover(config: StandbyConfig, state: &StandbyState) -> Self {
         let tip = Tip { position: state.position, seq: state.applied_seq };
         let content = Consistency::from(state.consistency);
+        let sizes: Vec<u64> = state.volumes.iter().map(|volume| volume.size).collect();
+        let mut holes = OutOfSync::new(config.heal);
+        holes.set_volumes(sizes.clone(), Some);
+        holes.restore(&state.holes, state.local_index);
         Self {
             scheduler: Scheduler::new(config.depth, state.local_index, tip.seq),
             config,
             stream: state.stream,
             volumes: state.volumes.clone(),
-            sizes: state.volumes.iter().map(|volume| volume.size).collect(),
+            sizes,
             phase: Phase::Redoing,
             stopped: None,
             intake: Intake::new(state.local_index, tip),
@@ -166,8 +198,13 @@ impl Standby {
             durable_content: content,
             applied_content: content,
             last_region: state.local_index,
-            checkpoint_index: state.local_index,
+            saved: state.clone(),
+            making: None,
             checkpoint_at: Now::ZERO,
+            holes,
+            losing: false,
+            redos: 0,
+            started: state.local_index,
             must_save: false,
         }
     }
@@ -198,7 +235,7 @@ impl Standby {
     /// Whether entries behind the checkpoint are still being applied again.
     #[must_use]
     pub fn recovering(&self) -> bool {
-        matches!(self.phase, Phase::Redoing | Phase::Finishing)
+        self.losing || matches!(self.phase, Phase::Redoing | Phase::Finishing)
     }
 
     /// A primary says who it is.
@@ -220,12 +257,11 @@ impl Standby {
             self.begin_stream(StreamId(hello.stream));
         }
         if other || volumes != self.volumes {
-            self.sizes = volumes.iter().map(|volume| volume.size).collect();
-            self.volumes = volumes;
+            self.take_volumes(volumes);
             self.must_save = true;
         }
         self.phase = Phase::Connected(Session::default());
-        let save_first = self.must_save.then(|| self.checkpoint());
+        let save_first = self.must_save.then(|| self.state());
         Ok(Accepted { welcome, volumes: places, save_first })
     }
 
@@ -233,6 +269,7 @@ impl Standby {
     pub fn disconnected(&mut self) {
         if matches!(self.phase, Phase::Connected(_)) {
             self.intake.end_session();
+            self.holes.disconnected();
             self.phase = Phase::Waiting;
         }
     }
@@ -251,7 +288,7 @@ impl Standby {
         let Phase::Connected(session) = &mut self.phase else {
             return Err(ProtocolError::NoSession);
         };
-        if self.must_save || self.stopped.is_some() {
+        if self.must_save || self.losing || self.stopped.is_some() {
             return Err(ProtocolError::NoSession);
         }
         let expected = session.received_frame + 1;
@@ -301,16 +338,18 @@ impl Standby {
 
     /// The next entry to apply, by its index in the standby's journal; none while all must wait.
     pub fn next_ready(&mut self) -> Option<u64> {
-        if self.stopped.is_some() { None } else { self.scheduler.next_ready() }
+        if self.stopped.is_some() || self.losing {
+            return None;
+        }
+        let index = self.scheduler.next_ready()?;
+        self.started = self.started.max(index);
+        Some(index)
     }
 
-    /// The entry is applied to the target (not necessarily durably).
-    ///
-    /// # Errors
-    /// When [`Self::next_ready`] did not name it.
-    pub fn applied(&mut self, index: u64) -> Result<(), StandbyError> {
-        self.scheduler.complete(index)?;
-        self.admit()
+    /// Entries that [`Self::next_ready`] would name now, one after the other.
+    #[must_use]
+    pub fn startable(&self) -> usize {
+        if self.stopped.is_some() || self.losing { 0 } else { self.scheduler.startable() }
     }
 
     /// The target failed: nothing more is applied, hellos are refused with this reason.
@@ -318,6 +357,18 @@ impl Standby {
         if self.stopped.is_none() {
             self.stopped = Some(reason.into());
         }
+    }
+
+    /// Why it stopped.
+    #[must_use]
+    pub fn stopped(&self) -> Option<&str> {
+        self.stopped.as_deref()
+    }
+
+    /// The name of one of the stream's volumes.
+    #[must_use]
+    pub fn volume_name(&self, volume: VolumeIndex) -> Option<&str> {
+        self.volumes.get(usize::from(volume.0)).map(|volume| volume.name.as_str())
     }
 
     /// The acknowledgement to send, when it says anything new.
@@ -345,49 +396,8 @@ impl Standby {
     pub fn data_state(&self) -> DataState {
         let state = self.durable_content.data_state(self.applied_tip.seq);
         let settled = self.last_region <= self.scheduler.applied_through() && !self.recovering();
-        let whole = settled && self.stopped.is_none();
+        let whole = settled && self.stopped.is_none() && !self.holes.has_holes();
         if state == DataState::Consistent && !whole { DataState::Inconsistent } else { state }
-    }
-
-    /// Whether a checkpoint should be made now.
-    #[must_use]
-    pub fn checkpoint_due(&self, now: Now) -> bool {
-        self.poll_timeout().is_some_and(|at| now >= at)
-    }
-
-    /// When the next checkpoint is due; none while nothing new is applied.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Now> {
-        let new = self.scheduler.applied_through() > self.checkpoint_index || self.must_save;
-        (new && self.stopped.is_none()).then(|| self.checkpoint_at + self.config.checkpoint_interval)
-    }
-
-    /// The state to save. The targets must be flushed *after* this call and before it is saved.
-    #[must_use]
-    pub fn checkpoint(&self) -> StandbyState {
-        StandbyState {
-            stream: self.stream,
-            position: self.applied_tip.position,
-            local_index: self.scheduler.applied_through(),
-            applied_seq: self.applied_tip.seq,
-            consistency: ConsistencyState::from(self.applied_content),
-            volumes: self.volumes.clone(),
-        }
-    }
-
-    /// This state is saved durably.
-    pub fn checkpoint_saved(&mut self, now: Now, state: &StandbyState) {
-        self.checkpoint_at = now;
-        self.checkpoint_index = self.checkpoint_index.max(state.local_index);
-        if state.stream == self.stream && state.volumes == self.volumes {
-            self.must_save = false;
-        }
-    }
-
-    /// Entries of the standby's journal up to this index are no longer needed.
-    #[must_use]
-    pub fn trim_through(&self) -> u64 {
-        self.checkpoint_index
     }
 
     /// What it does.
@@ -395,6 +405,7 @@ impl Standby {
     pub fn mode(&self) -> StandbyMode {
         match &self.phase {
             _ if self.stopped.is_some() => StandbyMode::Stopped,
+            _ if self.recovering() => StandbyMode::Recovering,
             Phase::Redoing | Phase::Finishing => StandbyMode::Recovering,
             Phase::Waiting => StandbyMode::Waiting,
             Phase::Connected(_) => StandbyMode::Connected,
@@ -415,7 +426,8 @@ impl Standby {
             pending: self.pending(),
             in_flight: self.scheduler.in_flight(),
             applied_index: self.scheduler.applied_through(),
-            checkpoint_index: self.checkpoint_index,
+            checkpoint_index: self.saved.local_index,
+            redos: self.redos,
         }
     }
 
@@ -426,6 +438,9 @@ impl Standby {
     fn check_free(&self) -> Result<(), Refuse> {
         if let Some(reason) = &self.stopped {
             return Err(refuse(RefuseCode::Stopped, &format!("the target failed: {reason}")));
+        }
+        if self.losing {
+            return Err(refuse(RefuseCode::Busy, "writes were lost and are being applied again; try again"));
         }
         if self.recovering() {
             return Err(refuse(RefuseCode::Busy, "still applying entries from before the restart; try again"));
@@ -481,7 +496,8 @@ impl Standby {
             self.scheduler.admit(index, &header)?;
             self.intake.pop();
             self.admitted_tip = tip_after(self.admitted_tip, &header);
-            self.unapplied.push_back(Unapplied { index, tip: self.admitted_tip, effect: Effect::of(&header) });
+            let (tip, effect, touch) = (self.admitted_tip, Effect::of(&header), Touch::of(&header));
+            self.unapplied.push_back(Unapplied { index, tip, effect, touch });
             self.advance();
         }
         self.finish_recovery();
@@ -503,7 +519,7 @@ impl Standby {
     }
 
     fn finish_recovery(&mut self) {
-        if matches!(self.phase, Phase::Finishing) && self.pending() == 0 {
+        if matches!(self.phase, Phase::Finishing) && self.pending() == 0 && !self.losing {
             self.phase = Phase::Waiting;
         }
     }

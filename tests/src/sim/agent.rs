@@ -391,6 +391,10 @@ impl Agent {
                 }
             }
             Message::Ack(ack) => self.engine.ack(ms(now), &ack).map(|()| true).map_err(text),
+            Message::Resend(resend) => {
+                let resend = formats::wire::Resend::from_body(&resend.to_body()).map_err(text)?;
+                self.engine.resend(ms(now), &resend).map(|()| true).map_err(text)
+            }
             Message::Refuse => Ok(false),
             _ => Ok(true),
         }

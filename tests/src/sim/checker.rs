@@ -37,9 +37,10 @@ pub(super) fn is_possible(history: &History, content: &Content, boot: u64, appli
     Ok(())
 }
 
-/// Law 2: a standby that says "consistent" is. Answers whether it said so.
+/// Law 2: a standby that says "consistent" is. Answers whether it said so. What its device has not told anybody yet, it
+/// cannot know.
 pub(super) fn check_consistency(kernel: &Kernel, standby: &StandbyHost) -> Result<bool, String> {
-    if standby.data_state() != DataState::Consistent {
+    if standby.is_unheard() || standby.data_state() != DataState::Consistent {
         return Ok(false);
     }
     let status = standby.engine.status();

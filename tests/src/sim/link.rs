@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use formats::wire::{Ack, Hello, Welcome};
+use formats::wire::{Ack, Hello, Resend, Welcome};
 
 /// What travels.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub(super) enum Message {
     Refuse,
     /// To the primary.
     Ack(Ack),
+    /// To the primary: what the standby's device did not take.
+    Resend(Resend),
     /// Either way.
     KeepAlive,
 }

@@ -8,7 +8,8 @@
 //! 2. a standby that says "consistent" holds what the primary could have had after a power cut;
 //! 3. journal entries are freed only when they are held or covered (a consequence of 1 at every instant);
 //! 4. damaged entries are never applied (no block ever holds what no command wrote);
-//! 5. what is held, pending and in flight stays within its limits.
+//! 5. what is held, pending and in flight stays within its limits;
+//! 6. what the standby's device did not take is a hole that nobody forgets, and heals once the device is well.
 //!
 //! `BLKECHO_SIM_SEED=n cargo test -p system-tests sim` replays one seed.
 
@@ -17,6 +18,7 @@ mod checker;
 mod kernel;
 mod link;
 mod standby;
+mod target;
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -68,6 +70,16 @@ pub struct Report {
     pub resynced_bytes: u64,
     /// Steps at which the standby said "consistent" and was checked.
     pub consistent: u64,
+    /// Entries that the standby's device did not take.
+    pub refused: u64,
+    /// Times that the standby's device lost its cache.
+    pub caches_lost: u64,
+    /// Times that the standby went back to its checkpoint for that.
+    pub rewinds: u64,
+    /// Stretches that the standby asked for.
+    pub asked: u64,
+    /// Bytes that healed.
+    pub healed_bytes: u64,
 }
 
 impl AddAssign for Report {
@@ -86,6 +98,11 @@ impl AddAssign for Report {
         self.holes += other.holes;
         self.resynced_bytes += other.resynced_bytes;
         self.consistent += other.consistent;
+        self.refused += other.refused;
+        self.caches_lost += other.caches_lost;
+        self.rewinds += other.rewinds;
+        self.asked += other.asked;
+        self.healed_bytes += other.healed_bytes;
     }
 }
 
@@ -180,7 +197,7 @@ impl World {
             files: Files::default(),
             agent: None,
             agent_back: rng.below(40),
-            standby: StandbyHost::new(depth)?,
+            standby: StandbyHost::new(depth, seed)?,
             standby_back: 0,
             reachable_at: 0,
             link: Link::default(),
@@ -195,6 +212,7 @@ impl World {
             self.step()?;
         }
         self.kernel.calm();
+        self.standby.target.calm();
         while !self.is_healed() {
             if self.now > CHAOS_STEPS + CALM_STEPS {
                 return Err(format!("not healed: {}", self.describe()));
@@ -202,6 +220,12 @@ impl World {
             self.step()?;
         }
         self.retire_agent();
+        let counts = self.standby.counts;
+        self.report.refused = counts.refused;
+        self.report.caches_lost = counts.lost;
+        self.report.rewinds = counts.rewinds;
+        self.report.asked = counts.asked;
+        self.report.healed_bytes = counts.healed + self.standby.engine.holes().healed_bytes();
         self.report.steps = self.now;
         self.report.commands = self.kernel.history.commands.len() as u64 - 1;
         Ok(self.report)
@@ -303,7 +327,10 @@ impl World {
         let status = self.standby.engine.status();
         let follows = status.stream.0 == self.kernel.boot && agent.stream() == self.kernel.boot;
         if follows && status.data != DataState::Blank && self.now.is_multiple_of(7) {
-            let known = Agent::known_to_differ(&self.files, Some(agent), &self.kernel)?;
+            let mut known = Agent::known_to_differ(&self.files, Some(agent), &self.kernel)?;
+            for (hole, _) in self.standby.engine.holes().iter() {
+                known.mark(hole.volume, hole.range).map_err(|error| error.to_string())?;
+            }
             checker::check_nothing_silent(&self.kernel, &self.standby, &known)?;
         }
         Ok(())
@@ -315,6 +342,7 @@ impl World {
         self.kernel.is_idle()
             && agent.engine.mode() == Mode::Ordered
             && status.data == DataState::Consistent
+            && !self.standby.engine.holes().has_holes()
             && status.stream.0 == self.kernel.boot
             && status.applied.seq.0 == self.kernel.seq
             && *self.standby.content() == self.kernel.disk
@@ -387,6 +415,11 @@ mod tests {
             total.full_syncs,
             total.holes,
             total.consistent,
+            total.refused,
+            total.caches_lost,
+            total.rewinds,
+            total.asked,
+            total.healed_bytes,
         ];
         assert!(happened.iter().all(|count| *count > 0), "the schedules are too tame: {total:?}");
     }

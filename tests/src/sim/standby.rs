@@ -4,50 +4,49 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use formats::entry::{Entry, EntryHeader, HEADER_LEN, PayloadEncoding};
-use formats::wire::{DataState, Hello};
-use formats::{Crc32c, Op};
+use formats::wire::{DataState, Hello, Resend, Stretch};
+use formats::{Crc32c, Op, VolumeIndex};
 use journal::faulty::{FaultyDisk, Rng};
 use journal::{AppendError, Config, Item, Journal, SyncPolicy};
-use replication::standby::{LocalVolume, Standby, StandbyConfig, StandbyState};
+use replication::errors::{HealConfig, Hole, RowIndex, Scope, Wait};
+use replication::standby::{LocalVolume, Standby, StandbyConfig, StandbyError, StandbyState, Verdict};
 
-use super::kernel::{BLOCK, BLOCKS, Content, filled, tags_of};
+use super::kernel::{BLOCK, BLOCKS, Content, REGION, tags_of};
 use super::link::{Link, Message};
+use super::target::{Answer, Target, Write};
 
 const MAX_PENDING: usize = 60;
-
-/// A device with a cache that a power cut empties in part.
-#[derive(Debug)]
-struct Target {
-    current: Content,
-    durable: Content,
-    unsynced: Vec<(usize, u64, u64)>,
-}
-
-impl Target {
-    fn write(&mut self, volume: usize, block: u64, tag: u64) {
-        self.current[volume][block as usize] = tag;
-        self.unsynced.push((volume, block, tag));
-    }
-
-    fn flush(&mut self) {
-        self.unsynced.clear();
-        self.durable.clone_from(&self.current);
-    }
-
-    fn power_cut(&mut self, rng: &mut Rng) {
-        for (volume, block, tag) in std::mem::take(&mut self.unsynced) {
-            if rng.one_in(2) {
-                self.durable[volume][block as usize] = tag;
-            }
-        }
-        self.current.clone_from(&self.durable);
-    }
-}
 
 /// An operation on the target that is running.
 struct Running {
     index: u64,
-    writes: Vec<(usize, u64, u64)>,
+    volume: usize,
+    writes: Vec<Write>,
+    /// It comes to a command on the device at all.
+    is_command: bool,
+    /// What the device answered, before anybody was told.
+    answer: Option<Answer>,
+}
+
+/// A checkpoint on its way.
+struct Making {
+    state: StandbyState,
+    flushed: bool,
+}
+
+/// What happened on the standby's device.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    /// Entries that the device did not take.
+    pub(super) refused: u64,
+    /// Times that the cache was lost.
+    pub(super) lost: u64,
+    /// Times that the engine went back to its checkpoint.
+    pub(super) rewinds: u64,
+    /// Stretches that the primary was asked for.
+    pub(super) asked: u64,
+    /// Bytes that healed, in the life of the engines that are gone.
+    pub(super) healed: u64,
 }
 
 /// The standby's host.
@@ -56,8 +55,10 @@ pub(super) struct StandbyHost {
     pub(super) engine: Standby,
     disk: FaultyDisk,
     journal: Journal<FaultyDisk>,
-    target: Target,
+    pub(super) target: Target,
     saved: StandbyState,
+    making: Option<Making>,
+    pub(super) counts: Counts,
     running: Vec<Running>,
     /// Checked frames that the journal had no room for.
     held: VecDeque<Vec<(EntryHeader, Vec<u8>)>>,
@@ -76,6 +77,12 @@ fn config(depth: usize) -> StandbyConfig {
         window_bytes: 16 << 10,
         max_pending: MAX_PENDING,
         checkpoint_interval: Duration::from_millis(40),
+        heal: HealConfig {
+            region_size: REGION.into(),
+            wait: Wait { first: Duration::from_millis(4), longest: Duration::from_millis(60) },
+            max_pieces: 8,
+        },
+        max_redos: u32::MAX,
         ..StandbyConfig::new("b", BLOCKS.iter().enumerate().map(volume).collect())
     }
 }
@@ -91,15 +98,15 @@ fn open(disk: &FaultyDisk) -> Result<Journal<FaultyDisk>, String> {
 
 impl StandbyHost {
     /// A host that never held anything; its target holds rubbish.
-    pub(super) fn new(depth: usize) -> Result<Self, String> {
+    pub(super) fn new(depth: usize, seed: u64) -> Result<Self, String> {
         let disk = FaultyDisk::new();
         let journal = open(&disk)?;
         let saved = StandbyState::blank(0);
         let mut engine = Standby::recover(config(depth), &saved);
         engine.redo_end();
-        let target = Target { current: filled(0), durable: filled(0), unsynced: Vec::new() };
-        let (running, held) = (Vec::new(), VecDeque::new());
-        Ok(Self { engine, disk, journal, target, saved, running, held, redo_next: None, depth })
+        let (target, counts) = (Target::new(seed), Counts::default());
+        let (running, held, making) = (Vec::new(), VecDeque::new(), None);
+        Ok(Self { engine, disk, journal, target, saved, making, counts, running, held, redo_next: None, depth })
     }
 
     /// What the target holds, its cache included.
@@ -126,13 +133,14 @@ impl StandbyHost {
 
     /// The process is killed: operations that run may have been done in part.
     pub(super) fn kill(&mut self, rng: &mut Rng) -> Result<(), String> {
-        for running in std::mem::take(&mut self.running) {
+        for running in std::mem::take(&mut self.running).into_iter().filter(|running| running.answer.is_none()) {
             for (volume, block, tag) in running.writes {
                 if rng.one_in(2) {
                     self.target.write(volume, block, tag);
                 }
             }
         }
+        self.target.untold = false;
         self.disk.kill();
         self.restart()
     }
@@ -147,6 +155,8 @@ impl StandbyHost {
 
     fn restart(&mut self) -> Result<(), String> {
         self.held.clear();
+        self.making = None;
+        self.counts.healed += self.engine.holes().healed_bytes();
         self.journal = open(&self.disk)?;
         self.engine = Standby::recover(config(self.depth), &self.saved);
         self.redo_next = Some(self.saved.local_index + 1);
@@ -161,19 +171,45 @@ impl StandbyHost {
 
     /// Lets a step pass. False when it closes the connection.
     pub(super) fn step(&mut self, now: u64, link: &mut Link, rng: &mut Rng) -> Result<bool, String> {
+        self.counts.lost += u64::from(self.target.step(now));
+        self.rewind()?;
         self.redo()?;
-        self.start_and_finish(rng)?;
+        self.start_and_finish(now, rng)?;
         self.make_durable(rng)?;
-        self.checkpoint(now, rng)?;
+        self.checkpoint(now, rng);
         self.check_bounds()?;
         if !link.up {
             return Ok(true);
+        }
+        if self.engine.is_losing() {
+            return Ok(false);
         }
         let open = self.receive(now, link, rng)?;
         if open && let Some(ack) = self.engine.poll_ack() {
             link.send_to_primary(now + 1 + rng.below(4), Message::Ack(ack));
         }
+        let holes = if open { self.engine.poll_resend(ms(now)) } else { Vec::new() };
+        if !holes.is_empty() {
+            self.counts.asked += holes.len() as u64;
+            link.send_to_primary(now + 1 + rng.below(4), Message::Resend(resend(&holes)));
+        }
         Ok(open)
+    }
+
+    /// After a loss, once nothing runs any more: back to the checkpoint.
+    fn rewind(&mut self) -> Result<(), String> {
+        if self.engine.is_losing() {
+            self.redo_next = None;
+        }
+        if self.engine.may_rewind() {
+            let first = self.engine.rewind().map_err(|e| e.to_string())?;
+            if first != self.saved.local_index + 1 {
+                return Err(format!("rewound to {first}, but the checkpoint is {}", self.saved.local_index));
+            }
+            self.redo_next = Some(first);
+            self.counts.rewinds += 1;
+        }
+        Ok(())
     }
 
     fn redo(&mut self) -> Result<(), String> {
@@ -194,22 +230,53 @@ impl StandbyHost {
         Ok(())
     }
 
-    fn start_and_finish(&mut self, rng: &mut Rng) -> Result<(), String> {
+    fn start_and_finish(&mut self, now: u64, rng: &mut Rng) -> Result<(), String> {
         let mut reader = self.journal.reader();
         while let Some(index) = self.engine.next_ready() {
             let batch = reader.read(index, 1).map_err(|e| e.to_string())?;
             let (_, header, _) = &batch.items[0];
-            self.running.push(Running { index, writes: writes_of(header, batch.payload(0))? });
+            self.running.push(running(index, header, batch.payload(0))?);
+        }
+        for place in 0..self.running.len() {
+            if self.target.one_in(4) {
+                self.execute(place);
+            }
         }
         for _ in 0..rng.below(4) {
             if self.running.is_empty() {
                 break;
             }
-            let done = self.running.swap_remove(rng.below(self.running.len() as u64) as usize);
-            done.writes.iter().for_each(|(volume, block, tag)| self.target.write(*volume, *block, *tag));
-            self.engine.applied(done.index).map_err(|e| e.to_string())?;
+            let place = rng.below(self.running.len() as u64) as usize;
+            self.execute(place);
+            let done = self.running.swap_remove(place);
+            self.report(now, &done).map_err(|e| e.to_string())?;
         }
         Ok(())
+    }
+
+    /// The device does it; nobody is told yet.
+    fn execute(&mut self, place: usize) {
+        let running = &mut self.running[place];
+        if running.answer.is_none() {
+            let is_command = running.is_command;
+            let answer = if is_command { self.target.command(running.volume, &running.writes) } else { Answer::Good };
+            running.answer = Some(answer);
+        }
+    }
+
+    fn report(&mut self, now: u64, done: &Running) -> Result<(), StandbyError> {
+        let scope = match done.answer {
+            Some(Answer::Good) | None if done.is_command => return self.engine.applied(done.index),
+            Some(Answer::Good) | None => return self.engine.skipped(done.index),
+            Some(Answer::Lost) => {
+                self.engine.lost();
+                return self.engine.skipped(done.index);
+            }
+            Some(Answer::Refused) => Scope::Range,
+            Some(Answer::Unflushed) => Scope::SinceFlush,
+        };
+        self.counts.refused += 1;
+        self.engine.out_of_sync(done.index, scope, RowIndex::named("write-error"), ms(now))
     }
 
     fn make_durable(&mut self, rng: &mut Rng) -> Result<(), String> {
@@ -224,27 +291,56 @@ impl StandbyHost {
             }
             self.held.pop_front();
         }
-        if rng.one_in(3) && self.redo_next.is_none() && !self.engine.recovering() {
+        let settled = !self.engine.recovering() || self.engine.is_losing();
+        if rng.one_in(3) && self.redo_next.is_none() && settled {
             let durable = self.journal.sync().map_err(|e| e.to_string())?;
             self.engine.durable(durable).map_err(|e| e.to_string())?;
         }
         Ok(())
     }
 
-    fn checkpoint(&mut self, now: u64, rng: &mut Rng) -> Result<(), String> {
+    /// One step of a checkpoint: captured, flushed, and saved when the engine says so.
+    fn checkpoint(&mut self, now: u64, rng: &mut Rng) {
         let full = !self.held.is_empty();
-        if (full || self.engine.checkpoint_due(Duration::from_millis(now))) && rng.one_in(2) {
-            let state = self.engine.checkpoint();
-            self.save(now, state);
+        if self.making.is_none() && (full || self.engine.checkpoint_due(ms(now))) && rng.one_in(2) {
+            self.making = Some(Making { state: self.engine.checkpoint(), flushed: false });
         }
-        Ok(())
+        let Some(mut making) = self.making.take() else { return };
+        if !making.flushed && self.target.one_in(2) {
+            if self.target.flush() == Answer::Lost {
+                self.engine.lost();
+                return;
+            }
+            self.engine.flushed();
+            making.flushed = true;
+        }
+        match self.engine.verdict(&mut making.state) {
+            Verdict::Save => self.save(now, making.state),
+            Verdict::Wait => self.making = Some(making),
+            Verdict::Discard => {}
+        }
     }
 
     fn save(&mut self, now: u64, state: StandbyState) {
-        self.target.flush();
         self.saved = state;
-        self.engine.checkpoint_saved(Duration::from_millis(now), &self.saved);
+        self.engine.checkpoint_saved(ms(now), &self.saved);
         self.journal.trim(self.engine.trim_through());
+    }
+
+    /// The state of a new stream; false when the device tells of a loss instead.
+    fn save_first(&mut self, now: u64) -> bool {
+        self.making = None;
+        let mut state = self.engine.checkpoint();
+        if self.target.flush() == Answer::Lost {
+            self.engine.lost();
+            return false;
+        }
+        self.engine.flushed();
+        let saves = self.engine.verdict(&mut state) == Verdict::Save;
+        if saves {
+            self.save(now, state);
+        }
+        saves
     }
 
     fn receive(&mut self, now: u64, link: &mut Link, rng: &mut Rng) -> Result<bool, String> {
@@ -268,8 +364,8 @@ impl StandbyHost {
     fn hello(&mut self, now: u64, hello: &Hello, link: &mut Link, rng: &mut Rng) -> bool {
         match self.engine.hello(hello) {
             Ok(accepted) => {
-                if let Some(state) = accepted.save_first {
-                    self.save(now, state);
+                if accepted.save_first.is_some() && !self.save_first(now) {
+                    return false;
                 }
                 link.send_to_primary(now + 1 + rng.below(4), Message::Welcome(accepted.welcome));
                 true
@@ -301,6 +397,12 @@ impl StandbyHost {
         Ok(())
     }
 
+    /// Whether its device knows more of its content than it has told.
+    pub(super) fn is_unheard(&self) -> bool {
+        let unheard = |running: &Running| running.answer.is_some_and(|answer| answer != Answer::Good);
+        self.target.untold || self.running.iter().any(unheard)
+    }
+
     /// State of its content, as it says.
     pub(super) fn data_state(&self) -> DataState {
         self.engine.data_state()
@@ -321,8 +423,34 @@ fn decode(bytes: &[u8]) -> Option<Vec<(EntryHeader, Vec<u8>)>> {
     Some(entries)
 }
 
+fn ms(step: u64) -> Duration {
+    Duration::from_millis(step)
+}
+
+/// The holes as they travel.
+fn resend(holes: &[Hole]) -> Resend {
+    let stretch = |hole: &Hole| Stretch {
+        volume: hole.volume.0,
+        offset: hole.range.offset,
+        len: hole.range.len,
+        reason: hole.reason.map_or("", |row| row.row().id).into(),
+    };
+    Resend { stretches: holes.iter().map(stretch).collect() }
+}
+
+fn running(index: u64, header: &EntryHeader, payload: &[u8]) -> Result<Running, String> {
+    let writes = writes_of(header, payload)?;
+    let (volume, flush) = match &header.entry {
+        Entry::Record(record) => (record.volume, record.op == Op::Flush && record.status.is_ok()),
+        Entry::Region(region) => (region.volume, false),
+        Entry::Gap(_) => (VolumeIndex(0), false),
+    };
+    let is_command = flush || !writes.is_empty();
+    Ok(Running { index, volume: usize::from(volume.0), writes, is_command, answer: None })
+}
+
 /// What applying an entry writes: volume, block, tag.
-fn writes_of(header: &EntryHeader, payload: &[u8]) -> Result<Vec<(usize, u64, u64)>, String> {
+fn writes_of(header: &EntryHeader, payload: &[u8]) -> Result<Vec<Write>, String> {
     let (volume, range) = match &header.entry {
         Entry::Gap(_) => return Ok(Vec::new()),
         Entry::Record(record) if !record.status.is_ok() || record.op == Op::Flush => return Ok(Vec::new()),
