@@ -19,6 +19,7 @@ use crate::config::{AgentConfig, NamedDevice, pin_dir};
 use crate::error::AgentError;
 use crate::layer::Layer;
 use crate::preflight::{Host, features};
+use crate::probe::filter::Filter;
 use crate::probe::ops::Ops;
 use crate::probe::{Probe, ProbeSpec, layout};
 use crate::selftest;
@@ -83,7 +84,8 @@ fn observe(
     features::ensure_bpffs(Path::new(features::BPFFS), &host)?;
     let observed = Observed::claim(&bench_config(device, ring_bytes), &host)?;
     let btf = Btf::kernel()?;
-    let mut spec = ProbeSpec { volumes: observed.volumes(), ring_bytes, layout: layout::find(&btf, 16)? };
+    let layout = layout::find(&btf, 16)?;
+    let mut spec = ProbeSpec { volumes: observed.volumes(), ring_bytes, layout, tape: None, filter: probe_types::filter::Filter::default() };
     let mut probe = Probe::load(&mut spec, pins)?;
     let ring = probe.ring.take().ok_or(crate::probe::ProbeError::Incomplete("RING"))?;
     let probe = Arc::new(probe);
@@ -123,6 +125,8 @@ fn bench_config(device: &Path, ring_bytes: u32) -> AgentConfig {
         insecure: false,
         assume_identical: false,
         layer: Layer::Block,
+        filter: Filter::default(),
+        partial: false,
         bpffs: features::BPFFS.into(),
     }
 }

@@ -6,6 +6,7 @@ use journal::SyncPolicy;
 
 use crate::error::AgentError;
 use crate::layer::Layer;
+use crate::probe::filter::Filter;
 
 /// A device and the name that both ends use for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,10 @@ pub struct AgentConfig {
     pub assume_identical: bool,
     /// What is captured of SCSI disks.
     pub layer: Layer,
+    /// What is captured; empty for everything.
+    pub filter: Filter,
+    /// The administrator's word that the filter may drop changes: the standby is no copy then.
+    pub partial: bool,
     /// Where the BPF file system is mounted.
     pub bpffs: PathBuf,
 }
@@ -72,6 +77,7 @@ impl AgentConfig {
         if !self.region_bytes.is_power_of_two() || self.region_bytes < 4096 || self.region_bytes > 16 << 20 {
             return usage(format!("regions of {} bytes: use a power of two from 4K to 16M", self.region_bytes));
         }
+        self.filter.check_replication(self.partial, self.assume_identical)?;
         match self.devices.iter().enumerate().find(|(i, d)| self.devices[..*i].iter().any(|e| e.name == d.name)) {
             Some((_, twice)) => usage(format!("two volumes are named `{}`: give each its own --name", twice.name)),
             None => Ok(()),
@@ -103,6 +109,8 @@ mod tests {
             insecure: false,
             assume_identical: false,
             layer: Layer::Auto,
+            filter: Filter::default(),
+            partial: false,
             bpffs: "/sys/fs/bpf".into(),
         }
     }
@@ -119,6 +127,8 @@ mod tests {
         assert!(refused(|c| c.devices.clear()).contains("0 devices"));
         assert!(refused(|c| c.ring_bytes = 100_000).contains("power of two"));
         assert!(refused(|c| c.region_bytes = 512).contains("regions"));
+        assert!(refused(|c| c.filter.pids.push(7)).contains("--pid 7 drops changes"));
+        assert!(refused(|c| c.partial = true).contains("--partial goes with"));
         assert!(refused(|c| c.devices.push(c.devices[0].clone())).contains("two volumes"));
     }
 }

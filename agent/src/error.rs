@@ -9,8 +9,10 @@ use crate::preflight::features::{BpffsError, MissingFeature};
 use crate::preflight::{DeviceError, StackError};
 use crate::primary::LogError;
 use crate::probe::ProbeError;
+use crate::probe::filter::FilterError;
 use crate::probe::layout::LayoutError;
 use crate::selftest::SelfTestError;
+use crate::tape::TapeError;
 
 /// What kind of error it is; the binary turns it into an exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +53,12 @@ pub enum AgentError {
     /// SCSI commands that cannot be captured.
     #[error(transparent)]
     Layer(#[from] LayerError),
+    /// A tape that cannot be observed so.
+    #[error(transparent)]
+    Tape(#[from] TapeError),
+    /// A filter that cannot be used.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// The probe.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -117,11 +125,13 @@ impl AgentError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Usage(_) | Self::Config(_) | Self::Device(_) => ErrorClass::Usage,
+            Self::Filter(FilterError::NoCopy(_)) => ErrorClass::Refused,
+            Self::Filter(_) => ErrorClass::Usage,
             Self::Feature(_) | Self::Bpffs(_) | Self::Btf(_) | Self::Layout(_) => ErrorClass::NotPermitted,
-            Self::Layer(LayerError::NotScsi { .. }) => ErrorClass::Usage,
+            Self::Layer(LayerError::NotScsi { .. } | LayerError::Tape { .. }) => ErrorClass::Usage,
             Self::Layer(LayerError::Kernel(_)) => ErrorClass::NotPermitted,
             Self::TimedOut { .. } | Self::NotConnected(_) => ErrorClass::Unreachable,
-            Self::Stack(_) | Self::Busy { .. } | Self::SelfTest(_) => ErrorClass::Refused,
+            Self::Stack(_) | Self::Busy { .. } | Self::SelfTest(_) | Self::Tape(_) => ErrorClass::Refused,
             Self::Probe(_)
             | Self::Journal(_)
             | Self::JournalRead(_)

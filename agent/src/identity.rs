@@ -23,6 +23,9 @@ pub(crate) struct Identity {
     boot: String,
     /// Bytes per region.
     region_bytes: u32,
+    /// The filter: what another one let through is another stream. Empty where there is none.
+    #[serde(default)]
+    filter: String,
     volumes: Vec<VolumeLine>,
 }
 
@@ -37,13 +40,13 @@ struct VolumeLine {
 
 impl Identity {
     /// A new stream over these volumes.
-    pub(crate) fn draw(names: &[String], devices: &[Device], region_bytes: u32) -> Result<Self, AgentError> {
+    pub(crate) fn draw(names: &[String], devices: &[Device], region_bytes: u32, filter: &str) -> Result<Self, AgentError> {
         let stream = format!("{:016x}", random()?);
-        Ok(Self { stream, ..Self::expected(names, devices, region_bytes)? })
+        Ok(Self { stream, ..Self::expected(names, devices, region_bytes, filter)? })
     }
 
     /// These volumes, in this boot, whatever the stream.
-    fn expected(names: &[String], devices: &[Device], region_bytes: u32) -> Result<Self, AgentError> {
+    fn expected(names: &[String], devices: &[Device], region_bytes: u32, filter: &str) -> Result<Self, AgentError> {
         let volumes = names.iter().zip(devices).map(|(name, device)| VolumeLine {
             name: name.clone(),
             number: format!("{}:{}", device.number.major, device.number.minor),
@@ -51,7 +54,7 @@ impl Identity {
             size: device.size,
             diskseq: device.diskseq,
         });
-        Ok(Self { stream: String::new(), boot: boot_id()?, region_bytes, volumes: volumes.collect() })
+        Ok(Self { stream: String::new(), boot: boot_id()?, region_bytes, filter: filter.to_owned(), volumes: volumes.collect() })
     }
 
     /// The saved identity, if it is that of these volumes in this boot.
@@ -60,10 +63,11 @@ impl Identity {
         names: &[String],
         devices: &[Device],
         region_bytes: u32,
+        filter: &str,
     ) -> Result<Option<Self>, AgentError> {
         let Ok(text) = fs::read_to_string(dir.join(FILE)) else { return Ok(None) };
         let Ok(saved) = serde_json::from_str::<Self>(&text) else { return Ok(None) };
-        let expected = Self { stream: saved.stream.clone(), ..Self::expected(names, devices, region_bytes)? };
+        let expected = Self { stream: saved.stream.clone(), ..Self::expected(names, devices, region_bytes, filter)? };
         Ok((saved == expected && u64::from_str_radix(&saved.stream, 16).is_ok_and(|stream| stream != 0))
             .then_some(saved))
     }

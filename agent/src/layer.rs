@@ -59,13 +59,22 @@ pub enum LayerError {
         /// The device.
         path: PathBuf,
     },
+    /// A tape has nothing else.
+    #[error("{} is a tape, which is observed by its SCSI commands alone: leave --layer out", path.display())]
+    Tape {
+        /// The device.
+        path: PathBuf,
+    },
     /// The kernel does not tell where they are.
     #[error("SCSI commands cannot be captured on this kernel: {0}; use --layer block")]
     Kernel(#[from] LayoutError),
 }
 
-/// The logical unit of a whole SCSI disk.
+/// The logical unit of a tape, or of a whole SCSI disk.
 fn unit_of(device: &Device) -> Option<Unit> {
+    if let (Some(_), Some(scsi)) = (&device.tape, device.scsi) {
+        return Some(Unit { unit: scsi.unit, device: scsi.device_type, medium: None });
+    }
     let scsi = device.scsi.filter(|_| device.partition.is_none())?;
     let is_disk = matches!(scsi.device_type, DeviceType::DISK | DeviceType::SIMPLE_DISK);
     let block = device.logical_block;
@@ -73,7 +82,7 @@ fn unit_of(device: &Device) -> Option<Unit> {
         per_physical: (device.physical_block / block).max(1),
         ..Geometry::new(block, device.size / u64::from(block))
     };
-    is_disk.then_some(Unit { unit: scsi.unit, device: scsi.device_type, medium })
+    is_disk.then_some(Unit { unit: scsi.unit, device: scsi.device_type, medium: Some(medium) })
 }
 
 /// Makes `spec` capture the SCSI commands of `devices` as `layer` says; answers the logical units behind the volumes.
@@ -86,6 +95,10 @@ pub(crate) fn choose(
     spec: &mut ProbeSpec,
     kernel: &Btf,
 ) -> Result<Vec<Option<Unit>>, LayerError> {
+    let tape = devices.iter().find(|device| device.tape.is_some());
+    if let Some(device) = tape.filter(|_| layer == Layer::Block) {
+        return Err(LayerError::Tape { path: device.path.clone() });
+    }
     let units: Vec<Option<Unit>> =
         devices.iter().map(|device| unit_of(device).filter(|_| layer != Layer::Block)).collect();
     if let Some((device, _)) = devices.iter().zip(&units).find(|(_, unit)| layer == Layer::Scsi && unit.is_none()) {
@@ -96,14 +109,17 @@ pub(crate) fn choose(
     }
     match scsi::add_layout(&mut spec.layout, kernel) {
         Ok(()) => {}
-        Err(error) if layer == Layer::Auto => {
+        Err(error) if layer == Layer::Auto && tape.is_none() => {
             info!("SCSI commands are not captured, block requests are: {error}");
             return Ok(vec![None; devices.len()]);
         }
         Err(error) => return Err(error.into()),
     }
+    if tape.is_some() {
+        scsi::add_units(&mut spec.layout, kernel)?;
+    }
     for (volume, unit) in spec.volumes.iter_mut().zip(&units) {
-        volume.scsi_block_shift = unit.map_or(0, |unit| unit.medium.block_size.trailing_zeros());
+        volume.scsi_block_shift = unit.map_or(0, Unit::block_shift);
     }
     Ok(units)
 }

@@ -9,6 +9,7 @@ pub mod btf;
 pub mod capture;
 mod config;
 mod error;
+mod filtering;
 mod identity;
 mod layer;
 pub mod preflight;
@@ -17,6 +18,7 @@ pub mod probe;
 pub mod selftest;
 mod setup;
 mod status;
+mod tape;
 mod verify;
 
 use std::path::Path;
@@ -30,7 +32,9 @@ use tokio::sync::mpsc;
 pub use config::{AgentConfig, NamedDevice};
 pub use error::{AgentError, ErrorClass};
 pub use layer::{Layer, LayerError};
+pub use probe::filter::{self, Filter, FilterError};
 pub use status::{AgentStatus, DetachReport, DrainReport};
+pub use tape::TapeError;
 pub use verify::{Difference, VerifyReport};
 
 use crate::capture::Shared;

@@ -11,9 +11,10 @@ use std::time::Duration;
 use formats::wire::VolumeIdentity;
 use formats::{Position, Seq, StreamId};
 use journal::{Config, Journal, Reader, RealDisk};
-use probe_types::{CpuCounters, Volume};
+use probe_types::{CpuCounters, UnitKey, Volume};
 use replication::dirty::DirtyMap;
 use replication::epochs::{EpochTracker, SLOTS};
+use replication::scope::Scope;
 use replication::primary::{Covered, JournalExtent, Primary, PrimaryConfig, Restored};
 use tracing::{info, warn};
 
@@ -23,6 +24,7 @@ use crate::capture::scsi::Unit;
 use crate::capture::{Capture, CaptureConfig, Shared};
 use crate::config::{AgentConfig, pin_dir};
 use crate::error::AgentError;
+use crate::filtering;
 use crate::identity::Identity;
 use crate::layer;
 use crate::preflight::device::Mode;
@@ -31,10 +33,12 @@ use crate::primary::core::{Core, CoreParts, VolumeInfo};
 use crate::primary::kernel_map::{KernelMap, counts};
 use crate::primary::regions::{VolumeReader, Volumes};
 use crate::primary::{CURSOR, DirtyFile, Log, LogParts, Persisted};
+use crate::probe::filter::Rules;
 use crate::probe::ops::Ops;
 use crate::probe::shared::kernel_barrier;
 use crate::probe::{Probe, ProbeSpec, layout};
 use crate::selftest;
+use crate::tape;
 
 /// Bytes of payload that may wait for the journal before only addresses are kept.
 const MAX_QUEUED_BYTES: u64 = 48 << 20;
@@ -60,6 +64,8 @@ pub(crate) struct Ready {
 pub(crate) struct Observed {
     pub names: Vec<String>,
     pub devices: Vec<Device>,
+    /// Bytes per region of the dirty map: the whole of a tape is one.
+    region_bytes: u32,
     /// Held while the agent runs, so that a second one is refused.
     _claims: Vec<UnixListener>,
 }
@@ -73,12 +79,19 @@ impl Observed {
         }
         named.sort_by_key(|(_, device)| (device.disk, device.start));
         let claims = named.iter().map(|(_, device)| claim(device)).collect::<Result<_, _>>()?;
-        let (names, devices) = named.into_iter().unzip();
-        Ok(Self { names, devices, _claims: claims })
+        let (names, devices): (_, Vec<Device>) = named.into_iter().unzip();
+        tape::check(&devices, config.assume_identical)?;
+        Ok(Self { names, devices, region_bytes: config.region_bytes, _claims: claims })
     }
 
     pub(crate) fn volumes(&self) -> Vec<Volume> {
-        self.devices.iter().map(volume_of).collect()
+        let sizes = self.sizes().into_iter();
+        self.devices.iter().zip(sizes).map(|(device, size)| volume_of(device, size)).collect()
+    }
+
+    /// The tape that is observed, if it is one.
+    pub(crate) fn tape(&self) -> Option<UnitKey> {
+        self.devices.first().and_then(tape::key)
     }
 
     pub(crate) fn selftest_target(&self, index: usize) -> selftest::Target<'_> {
@@ -87,15 +100,19 @@ impl Observed {
         selftest::Target { index: index as u16, path: &device.path, size: device.size, bio_based }
     }
 
+    /// Bytes of the volumes in maps of regions.
     fn sizes(&self) -> Vec<u64> {
-        self.devices.iter().map(|device| device.size).collect()
+        let size = |device: &Device| if device.tape.is_some() { u64::from(self.region_bytes) } else { device.size };
+        self.devices.iter().map(size).collect()
     }
 }
 
 /// A name in the abstract socket space lives exactly as long as its process.
 fn claim(device: &Device) -> Result<UnixListener, AgentError> {
     use std::os::linux::net::SocketAddrExt;
-    let name = format!("blkecho-device-{}:{}", device.number.major, device.number.minor);
+    // A tape has several nodes.
+    let unit = device.scsi.filter(|_| device.tape.is_some()).map(|scsi| format!("blkecho-unit-{}", scsi.unit));
+    let name = unit.unwrap_or_else(|| format!("blkecho-device-{}:{}", device.number.major, device.number.minor));
     let bound = SocketAddr::from_abstract_name(name).and_then(|address| UnixListener::bind_addr(&address));
     bound.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => AgentError::Busy { device: device.path.clone() },
@@ -103,10 +120,10 @@ fn claim(device: &Device) -> Result<UnixListener, AgentError> {
     })
 }
 
-fn volume_of(device: &Device) -> Volume {
+fn volume_of(device: &Device, size: u64) -> Volume {
     Volume {
         start_sector: device.start >> 9,
-        sectors: device.size >> 9,
+        sectors: size >> 9,
         first_word: 0,
         words: 0,
         disk_dev: device.disk.major << 20 | device.disk.minor,
@@ -149,6 +166,7 @@ pub(crate) struct Attached {
     pub spec: ProbeSpec,
     pub ops: Ops,
     pub units: Vec<Option<Unit>>,
+    rules: Rules,
     identity: Identity,
     picked_up: bool,
 }
@@ -157,22 +175,25 @@ pub(crate) struct Attached {
 fn attach(config: &AgentConfig, observed: &Observed) -> Result<Attached, AgentError> {
     let btf = Btf::kernel()?;
     let layout = layout::find(&btf, config.region_bytes.trailing_zeros())?;
-    let mut spec = ProbeSpec { volumes: observed.volumes(), ring_bytes: config.ring_bytes, layout };
+    let (volumes, tape) = (observed.volumes(), observed.tape());
+    let mut spec = ProbeSpec { volumes, ring_bytes: config.ring_bytes, layout, tape, filter: Default::default() };
     let units = layer::choose(config.layer, &observed.devices, &mut spec, &btf)?;
+    let rules = filtering::rules(config, &observed.names, &observed.devices, &units, &btf)?;
+    spec.filter = rules.kernel;
     let (ops, pins) = (Ops::of(&btf), pin_dir(&config.bpffs, &config.group));
-    let saved = Identity::load(&config.dir, &observed.names, &observed.devices, config.region_bytes)?;
+    let saved = Identity::load(&config.dir, &observed.names, &observed.devices, config.region_bytes, &rules.text)?;
     if let Some(identity) = saved
         && let Some(probe) = Probe::open(&mut spec, &pins)?
     {
         info!("picked up the pinned probe, stream {}", identity.stream());
-        return Ok(Attached { probe, spec, ops, units, identity, picked_up: true });
+        return Ok(Attached { probe, spec, ops, units, rules, identity, picked_up: true });
     }
     if crate::probe::remove(&pins)? {
-        warn!("removed a pinned probe that belonged to another state directory or set of devices");
+        warn!("removed a pinned probe that belonged to another state directory, filter or set of devices");
     }
-    let identity = Identity::draw(&observed.names, &observed.devices, config.region_bytes)?;
+    let identity = Identity::draw(&observed.names, &observed.devices, config.region_bytes, &rules.text)?;
     let probe = Probe::load(&mut spec, &pins)?;
-    Ok(Attached { probe, spec, ops, units, identity, picked_up: false })
+    Ok(Attached { probe, spec, ops, units, rules, identity, picked_up: false })
 }
 
 fn assemble(
@@ -191,7 +212,8 @@ fn assemble_parts(
     disk: RealDisk,
     attached: Attached,
 ) -> Result<Ready, AgentError> {
-    let Attached { mut probe, spec, ops, units, identity, picked_up } = attached;
+    let Attached { mut probe, spec, ops, units, rules, identity, picked_up } = attached;
+    let scope = filtering::scope(&rules);
     probe.forget_queues()?;
     let ring = probe.ring.take().ok_or(crate::probe::ProbeError::Incomplete("RING"))?;
     let probe = Arc::new(probe);
@@ -206,22 +228,25 @@ fn assemble_parts(
         first_seq: found.last_seq.next(),
         hole_timeout: HOLE_TIMEOUT,
     };
-    let assembler = Assembler::new(ops, clock_offset_ns()).with_units(units);
+    let assembler = Assembler::new(ops, clock_offset_ns()).with_units(units).within(scope.clone());
     let capture = Capture::start(Arc::clone(&probe), ring, assembler, &capture_config)
         .map_err(|source| AgentError::System { what: "starting the capture thread", source })?;
     // Before the self-test, during which the commands of older epochs end.
     let begun = picked_up.then(|| Begun::on(&probe));
-    for index in 0..observed.devices.len() {
+    // A tape cannot be read without moving it.
+    let readable = (0..observed.devices.len()).filter(|index| observed.devices[*index].tape.is_none());
+    for index in readable {
         selftest::run(&probe, &capture.selftest, &observed.selftest_target(index), config.ring_bytes)?;
     }
     let dirty_file = DirtyFile::new(&config.dir);
     let final_slots = final_slots(&probe);
-    let engine = engine(config, &observed, &identity, &found, &dirty_file, &probe, &kernel_map)?;
+    let settings = filtering::engine_settings(config, identity.stream(), observed.sizes(), scope.clone());
+    let engine = engine(config, &observed, settings, &found, &dirty_file, &probe, &kernel_map)?;
     if !picked_up {
         identity.save(&config.dir)?;
     }
     let epochs = epochs(&probe, begun.as_ref(), &final_slots);
-    let core = core(config, observed, engine, probe, identity.stream())?;
+    let core = core(config, observed, engine, probe, identity.stream(), (scope, rules.text))?;
     let (reader, shared) = (journal.reader(), Arc::clone(&capture.shared));
     let log = Log::new(LogParts {
         core: Arc::clone(&core),
@@ -345,17 +370,13 @@ fn last_seq_of(header: &formats::EntryHeader) -> Option<Seq> {
 fn engine(
     config: &AgentConfig,
     observed: &Observed,
-    identity: &Identity,
+    settings: PrimaryConfig,
     found: &Found,
     dirty_file: &DirtyFile,
     probe: &Probe,
     kernel_map: &KernelMap,
 ) -> Result<Primary, AgentError> {
-    let mut settings = PrimaryConfig::new(identity.stream(), observed.sizes());
-    settings.region_size = config.region_bytes;
-    settings.assume_identical = config.assume_identical;
-    settings.backoff_max = Duration::from_secs(2);
-    let (saved, covered) = saved_map(config, observed, identity.stream(), dirty_file)?;
+    let (saved, covered) = saved_map(config, observed, settings.stream, dirty_file)?;
     let mut map = saved;
     if map.union(&kernel_map.union(probe)).is_err() || found.damaged {
         map.mark_all();
@@ -407,26 +428,13 @@ fn core(
     engine: Primary,
     probe: Arc<Probe>,
     stream: StreamId,
+    (scope, filter): (Scope, String),
 ) -> Result<Arc<Core>, AgentError> {
     let mut readers = Volumes::default();
     let mut volumes = Vec::new();
     for (name, device) in observed.names.iter().zip(&observed.devices) {
-        let opened = VolumeReader::new(&device.path);
-        readers.0.push(opened.map_err(|source| AgentError::State {
-            what: "opening for reading",
-            path: device.path.clone(),
-            source,
-        })?);
-        let identity = VolumeIdentity::blocks(name, device.size, device.logical_block);
-        let sys = Path::new("/sys/dev/block");
-        volumes.push(VolumeInfo {
-            identity,
-            path: device.path.clone(),
-            inflight: sys.join(device.disk.to_string()).join("inflight"),
-            size: sys.join(device.number.to_string()).join("size"),
-            diskseq: device.diskseq.map(|number| (sys.join(device.disk.to_string()).join("diskseq"), number)),
-            read_only: device.read_only,
-        });
+        readers.0.push(reader(device)?);
+        volumes.push(volume_info(name, device));
     }
     Ok(Core::new(CoreParts {
         engine,
@@ -436,8 +444,35 @@ fn core(
         stream,
         group: config.group.clone(),
         region_bytes: config.region_bytes,
+        scope,
+        filter,
         observed,
     }))
+}
+
+fn reader(device: &Device) -> Result<VolumeReader, AgentError> {
+    if device.tape.is_some() {
+        return Ok(VolumeReader::tape(&device.path));
+    }
+    let opened = VolumeReader::new(&device.path);
+    opened.map_err(|source| AgentError::State { what: "opening for reading", path: device.path.clone(), source })
+}
+
+fn volume_info(name: &str, device: &Device) -> VolumeInfo {
+    let sys = Path::new("/sys/dev/block");
+    let (path, read_only) = (device.path.clone(), device.read_only);
+    if let Some(unit) = &device.tape {
+        let (inflight, size) = (unit.join("device_busy"), unit.join("type"));
+        return VolumeInfo { identity: VolumeIdentity::sequential(name), path, inflight, size, diskseq: None, read_only };
+    }
+    VolumeInfo {
+        identity: VolumeIdentity::blocks(name, device.size, device.logical_block),
+        path,
+        inflight: sys.join(device.disk.to_string()).join("inflight"),
+        size: sys.join(device.number.to_string()).join("size"),
+        diskseq: device.diskseq.map(|number| (sys.join(device.disk.to_string()).join("diskseq"), number)),
+        read_only,
+    }
 }
 
 /// Makes sure that the probe knows where pages lie. It learns that from the first request of any request-based disk, so

@@ -1,9 +1,11 @@
 //! What an agent says of itself.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use formats::Seq;
+use formats::scsi::opcode::{Class, rows};
 use formats::wire::DataState;
 use replication::primary::{Mode, PrimaryStatus};
 use serde::Serialize;
@@ -20,7 +22,7 @@ pub struct AgentStatus {
     pub stream: String,
     pub to: String,
     pub devices: Vec<String>,
-    /// The word for all of it: `Connected`, `SyncSource`, `Disconnected`, `Behind` or `Failed`.
+    /// The word for all of it: `Connected`, `Partial`, `SyncSource`, `Disconnected`, `Behind` or `Failed`.
     pub state: String,
     pub peer: String,
     pub connected: bool,
@@ -50,7 +52,15 @@ pub struct AgentStatus {
     pub disconnects: u64,
     pub bytes_sent: u64,
     pub losses: Losses,
+    /// The filter, in words; empty where there is none.
+    pub filter: String,
+    pub filtered: Filtered,
     pub reads_seen: u64,
+    pub read_bytes_seen: u64,
+    pub passthrough_reads: u64,
+    pub passthrough_read_bytes: u64,
+    /// The same by command: the names that the standard gives its operation code.
+    pub passthrough_reads_by_opcode: BTreeMap<String, u64>,
     pub requeued: u64,
     pub partial_completions: u64,
     pub failed_commands: u64,
@@ -59,6 +69,18 @@ pub struct AgentStatus {
     pub generations: u64,
     pub epochs_cleared: u64,
     pub takeovers: u64,
+}
+
+/// Changes that the filter keeps out, by the first reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // As above.
+pub struct Filtered {
+    pub range: u64,
+    /// Operation, operation code or class.
+    pub operation: u64,
+    /// Task name or process id.
+    pub process: u64,
+    pub cgroup: u64,
 }
 
 /// What did not come the ordinary way, by reason. All of it is covered by a dirty map and read back.
@@ -75,7 +97,7 @@ pub struct Losses {
     pub untracked: u64,
     pub unreadable: u64,
     pub straddling: u64,
-    pub filtered: u64,
+    pub uncarried: u64,
     pub malformed: u64,
     pub late: u64,
     pub repeated: u64,
@@ -145,7 +167,18 @@ pub(crate) fn gather(core: &Core, capture: &Shared, to: &str, picked_up: bool) -
         disconnects: engine.counters.disconnects,
         bytes_sent: engine.counters.bytes_sent,
         losses: losses(core, capture),
+        filter: core.filter.clone(),
+        filtered: Filtered {
+            range: kernel.filtered_range,
+            operation: kernel.filtered_operation,
+            process: kernel.filtered_process,
+            cgroup: kernel.filtered_cgroup,
+        },
         reads_seen: kernel.reads,
+        read_bytes_seen: kernel.read_bytes,
+        passthrough_reads: kernel.passthrough_reads,
+        passthrough_read_bytes: kernel.passthrough_read_bytes,
+        passthrough_reads_by_opcode: by_name(core.probe.passthrough_reads()),
         requeued: kernel.requeued,
         partial_completions: kernel.partial,
         failed_commands: get(&log.failed),
@@ -155,6 +188,18 @@ pub(crate) fn gather(core: &Core, capture: &Shared, to: &str, picked_up: bool) -
         epochs_cleared: get(&log.epochs_cleared),
         takeovers: get(&log.takeovers),
     }
+}
+
+/// Commands that share an operation code share a line.
+fn by_name(counts: Vec<(u8, u64)>) -> BTreeMap<String, u64> {
+    counts.into_iter().map(|(code, count)| (opcode_name(code), count)).collect()
+}
+
+fn opcode_name(code: u8) -> String {
+    let mut names: Vec<&str> =
+        rows().filter(|row| row.opcode == code && row.class == Class::Read).map(|row| row.name).collect();
+    names.dedup();
+    if names.is_empty() { format!("{code:#04x}") } else { names.join(" / ") }
 }
 
 fn get(counter: &AtomicU64) -> u64 {
@@ -174,7 +219,7 @@ fn losses(core: &Core, capture: &Shared) -> Losses {
         untracked: kernel.untracked,
         unreadable: kernel.unreadable,
         straddling: kernel.straddling,
-        filtered: kernel.filtered,
+        uncarried: kernel.uncarried,
         malformed: assembler.malformed,
         late: get(&capture.late),
         repeated: get(&capture.repeated),
@@ -230,11 +275,11 @@ fn missing(target: Seq, status: &PrimaryStatus) -> Option<String> {
     if status.journal_seq < target {
         return Some(format!("{} of {target} completions are journalled", status.journal_seq));
     }
-    if status.mode != Mode::Ordered || status.dirty_bytes > 0 {
+    if !matches!(status.mode, Mode::Ordered | Mode::Partial) || status.dirty_bytes > 0 {
         return Some(format!("{} KiB are to be resynced", status.dirty_bytes >> 10));
     }
     if status.applied < status.journal_end {
         return Some(format!("{} of {} entries are applied", status.applied, status.journal_end));
     }
-    (status.peer_data != DataState::Consistent).then(|| "the standby is not consistent yet".into())
+    (status.mode != Mode::Partial && status.peer_data != DataState::Consistent).then(|| "the standby is not consistent yet".into())
 }

@@ -1,5 +1,6 @@
 //! Comparing a volume with its copy at the standby, by hashes of its chunks.
 
+use formats::wire::VolumeKind;
 use formats::{ByteRange, VolumeIndex};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -45,15 +46,23 @@ pub(crate) fn run(
     questions: &mpsc::Sender<HashQuestion>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<VerifyReport, AgentError> {
+    if let Some(tape) = core.volumes.iter().find(|volume| volume.identity.kind == VolumeKind::Sequential) {
+        let why = "a tape cannot be read while it is in use; the standby compares positions instead, see its `status`";
+        return Err(AgentError::Usage(format!("{}: {why}", tape.path.display())));
+    }
+    if core.scope.is_partial() {
+        let why = "drops changes, so the standby is no copy and there is nothing to compare";
+        return Err(AgentError::Usage(format!("the filter {} {why}", core.filter)));
+    }
     let before = core.kernel_seq();
-    let total = core.volumes.iter().map(|volume| volume.identity.size).sum();
+    let ranges = ranges(core);
+    let total = ranges.iter().map(|(_, range)| range.len).sum();
     let mut report = VerifyReport { bytes: 0, differing_chunks: 0, differences: Vec::new(), written_meanwhile: false };
-    for index in 0..core.volumes.len() {
-        let size = core.volumes[index].identity.size;
-        let mut offset = 0;
-        while offset < size {
-            let range = ByteRange::new(offset, SPAN.min(size - offset));
-            compare(core, questions, VolumeIndex(index as u16), range, &mut report)?;
+    for (volume, whole) in ranges {
+        let mut offset = whole.offset;
+        while offset < whole.end() {
+            let range = ByteRange::new(offset, SPAN.min(whole.end() - offset));
+            compare(core, questions, volume, range, &mut report)?;
             offset = range.end();
             report.bytes += range.len;
             progress(report.bytes, total);
@@ -61,6 +70,15 @@ pub(crate) fn run(
     }
     report.written_meanwhile = core.kernel_seq() != before;
     Ok(report)
+}
+
+/// What is replicated, and so can be compared.
+fn ranges(core: &Core) -> Vec<(VolumeIndex, ByteRange)> {
+    let volumes = core.volumes.iter().enumerate().map(|(index, volume)| {
+        let whole = ByteRange::new(0, volume.identity.size);
+        (VolumeIndex(index as u16), whole)
+    });
+    volumes.flat_map(|(volume, whole)| core.scope.parts(volume, whole).map(move |part| (volume, part))).collect()
 }
 
 fn compare(

@@ -147,6 +147,8 @@ impl Rig {
             insecure: false,
             assume_identical: false,
             layer: agent::Layer::Auto,
+            filter: agent::Filter::default(),
+            partial: false,
             bpffs: "/sys/fs/bpf".into(),
         };
         let mut standby_config = StandbyConfig::new("127.0.0.1:0", dir.path().join("standby"), volumes);

@@ -12,6 +12,9 @@ use probe_types::{
     COMM_LEN, Completion, PayloadHead, STATUS_UNKNOWN, ScsiCommand, ScsiCompletion, Withdrawn, event_kind, state,
 };
 
+use replication::scope::Scope;
+
+use super::confine::{Told, confine};
 use super::scsi::{self, Unit};
 use crate::probe::ops::Ops;
 use crate::probe::ring::Slot;
@@ -84,6 +87,7 @@ struct Whole {
 pub struct Assembler {
     ops: Ops,
     units: Vec<Option<Unit>>,
+    scope: Scope,
     slab: BytesMut,
     pending: HashMap<u64, Pending, Identity>,
     clock_offset_ns: u64,
@@ -140,6 +144,7 @@ impl Assembler {
         Self {
             ops,
             units: Vec::new(),
+            scope: Scope::WHOLE,
             slab: BytesMut::new(),
             pending: HashMap::default(),
             clock_offset_ns,
@@ -151,6 +156,12 @@ impl Assembler {
     #[must_use]
     pub fn with_units(self, units: Vec<Option<Unit>>) -> Self {
         Self { units, ..self }
+    }
+
+    /// What of the volumes is told at all.
+    #[must_use]
+    pub fn within(self, scope: Scope) -> Self {
+        Self { scope, ..self }
     }
 
     /// Its counts.
@@ -250,7 +261,7 @@ impl Assembler {
             self.pending.remove(&command.issue);
             Whole::none()
         };
-        captured(record, payload, completion)
+        self.captured(record, payload, completion)
     }
 
     fn record(&self, completion: &Completion) -> Record {
@@ -284,7 +295,7 @@ impl Assembler {
             let out = if scsi.direction == Transfer::Out as u32 { scsi.transfer_len } else { 0 };
             self.counters.payload_lost += u64::from(data.is_empty() && out > 0);
             let whole = passthrough(&mut record, &unit, scsi, &data, out);
-            return captured(record, whole, completion);
+            return self.captured(record, whole, completion);
         }
         let (content, data) = if record.op == Op::Write {
             (self.payload_of(completion), Bytes::new())
@@ -293,7 +304,21 @@ impl Assembler {
         };
         let command = unit.command(scsi, &data, 0);
         let (info, bytes) = scsi::with_trailer(content.info.encoding, &content.bytes, &command);
-        captured(record, Whole { info, bytes, in_ring: false }, completion)
+        self.captured(record, Whole { info, bytes, in_ring: false }, completion)
+    }
+
+    fn captured(&self, mut record: Record, payload: Whole, completion: &Completion) -> Assembled {
+        let told = confine(&self.scope, &record);
+        let payload = payload.told(told, record.range);
+        told.apply(&mut record);
+        Assembled::Record(Captured {
+            record,
+            payload: payload.info,
+            bytes: payload.bytes,
+            in_ring: payload.in_ring,
+            epoch: completion.command.epoch,
+            settles: completion.ended == 1 && completion.command.state & state::UNTRACKED == 0,
+        })
     }
 
     fn take_whole(&mut self, issue: u64) -> Option<Bytes> {
@@ -376,21 +401,23 @@ impl Whole {
         Self::of(self.bytes.slice(at..at + len), self.in_ring).carried()
     }
 
+    /// The part of a payload for `range` that is told; a command behind it goes along only with all of it.
+    fn told(self, told: Told, range: ByteRange) -> Self {
+        match (told, self.info.encoding) {
+            (Told::Whole, _) => self,
+            (Told::Part(part), PayloadEncoding::Data) => {
+                let content = self.bytes.slice(..self.info.content_len() as usize);
+                Self { bytes: content, ..self }.part((part.offset - range.offset) as usize, part.len as usize)
+            }
+            (Told::Part(_), PayloadEncoding::Zero) => Self { info: PayloadInfo::ZERO, ..Self::none() },
+            _ => Self::none(),
+        }
+    }
+
     /// A range of zeros is only said.
     fn carried(self) -> Self {
         if self.info.encoding == PayloadEncoding::Zero { Self { info: self.info, ..Self::none() } } else { self }
     }
-}
-
-fn captured(record: Record, payload: Whole, completion: &Completion) -> Assembled {
-    Assembled::Record(Captured {
-        record,
-        payload: payload.info,
-        bytes: payload.bytes,
-        in_ring: payload.in_ring,
-        epoch: completion.command.epoch,
-        settles: completion.ended == 1 && completion.command.state & state::UNTRACKED == 0,
-    })
 }
 
 /// A program's command: what it did is told by its CDB, not by the block layer.
@@ -482,6 +509,20 @@ mod tests {
         assert_eq!((first.bytes, first.settles), (Bytes::copy_from_slice(&bytes[..512]), false));
         assert_eq!((second.bytes, second.settles), (Bytes::copy_from_slice(&bytes[512..]), true));
         assert_eq!(assembler.pending(), 0);
+    }
+
+    #[test]
+    fn of_a_write_across_a_border_only_the_part_inside_is_told() {
+        let scope = Scope::new(vec![Some(vec![ByteRange::new(512, 1024)])], false);
+        let mut assembler = assembler().within(scope);
+        let bytes: Vec<u8> = (0..1024u32).map(|i| (i / 3) as u8 | 1).collect();
+        give(&mut assembler, &payload(7, 0, 1024, &bytes), false);
+        let inside = record(assembler.completion(&completion(7, 1024, 0, 1)));
+        assert_eq!(inside.record.range, ByteRange::new(512, 512));
+        assert_eq!((inside.payload, &inside.bytes[..]), (PayloadInfo::data(&bytes[512..]), &bytes[512..]));
+        give(&mut assembler, &payload(8, 0, 512, &bytes[..512]), false);
+        let outside = record(assembler.completion(&completion(8, 512, 0, 1)));
+        assert_eq!((outside.record.op, outside.payload), (Op::Flush, PayloadInfo::NONE));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 pub mod assembler;
 mod bell;
+pub mod confine;
 pub mod queue;
 pub mod scsi;
 

@@ -20,11 +20,19 @@ pub struct Unit {
     pub unit: Hctl,
     /// Its peripheral device type.
     pub device: DeviceType,
-    /// Its medium.
-    pub medium: Geometry,
+    /// Its medium; none on a tape.
+    pub medium: Option<Geometry>,
 }
 
+/// Stands for the log2 of a block size where there is none.
+const NO_BLOCKS: u32 = 9;
+
 impl Unit {
+    /// log2 of the bytes of a logical block, for the probe; of a tape, which has none, any.
+    pub(crate) fn block_shift(self) -> u32 {
+        self.medium.map_or(NO_BLOCKS, |medium| medium.block_size.trailing_zeros())
+    }
+
     /// The command that the probe saw; `data_out` is what it was sent besides content.
     #[must_use]
     pub fn command<'a>(&self, scsi: &'a ScsiCommand, data_out: &'a [u8], wanted: u32) -> Command<'a> {
@@ -35,7 +43,7 @@ impl Unit {
         Command {
             unit: self.unit,
             device: self.device,
-            medium: Some(self.medium),
+            medium: self.medium,
             flags,
             transfer: Transfer::from_tag(scsi.direction as u8).unwrap_or(Transfer::None),
             transfer_len: scsi.transfer_len,
@@ -79,6 +87,9 @@ pub fn meaning(command: &Command<'_>) -> Meaning {
     if !succeeded(command) && changed_nothing(command, &decoded) {
         return plain(Op::Scsi);
     }
+    if command.device == DeviceType::TAPE {
+        return plain(if lacks_data(command) { Op::Opaque } else { Op::Scsi });
+    }
     if decoded.class() == Class::Sync {
         return plain(Op::Flush);
     }
@@ -90,6 +101,11 @@ pub fn meaning(command: &Command<'_>) -> Meaning {
         }
         changes => Meaning { range: hull(changes.iter().map(|change| change.range)), ..plain(Op::Scsi) },
     }
+}
+
+/// Whether it cannot be repeated because its data is not all here.
+fn lacks_data(command: &Command<'_>) -> bool {
+    command.flags.contains(CommandFlags::DATA_MISSING)
 }
 
 fn hull(ranges: impl Iterator<Item = ByteRange>) -> ByteRange {
@@ -145,8 +161,10 @@ mod tests {
     const UNIT: Unit = Unit {
         unit: Hctl { host: 1, channel: 0, id: 0, lun: 0 },
         device: DeviceType::DISK,
-        medium: Geometry::new(512, 1000),
+        medium: Some(Geometry::new(512, 1000)),
     };
+    const TAPE: Unit =
+        Unit { unit: Hctl { host: 1, channel: 0, id: 0, lun: 0 }, device: DeviceType::TAPE, medium: None };
 
     fn scsi(cdb: &[u8], len: u32) -> ScsiCommand {
         let mut scsi = ScsiCommand {
@@ -229,5 +247,18 @@ mod tests {
         let (info, bytes) = with_trailer(PayloadEncoding::Data, &[7; 512], &command);
         assert_eq!((info.content_len(), info.len as usize), (512, bytes.len()));
         assert_eq!(Command::decode(&bytes[512..]), Ok(command));
+    }
+
+    #[test]
+    fn what_moves_or_writes_a_tape_is_a_command_without_a_place() {
+        let tape = |cdb: &[u8], data: &[u8], wanted| meaning(&TAPE.command(&scsi(cdb, wanted), data, wanted));
+        for cdb in [[0x01, 0, 0, 0, 0, 0], [0x08, 0, 0, 2, 0, 0], [0x11, 1, 0, 0, 1, 0], [0x10, 0, 0, 0, 1, 0]] {
+            let meaning = tape(&cdb, &[], 0);
+            assert_eq!((meaning.op, meaning.range, meaning.is_content), (Op::Scsi, ByteRange::default(), false));
+        }
+        let write = [0x0a, 0, 0, 2, 0, 0];
+        assert_eq!(tape(&write, &[1; 512], 512).op, Op::Scsi);
+        assert_eq!(tape(&write, &[], 512).op, Op::Opaque, "a block that was lost");
+        assert_eq!(tape(&[0xc5, 0, 0, 0, 0, 0], &[], 0).op, Op::Scsi, "the standby's rule is for a vendor's");
     }
 }

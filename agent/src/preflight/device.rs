@@ -9,6 +9,7 @@ use formats::scsi::DeviceType;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::{address, tape};
 use super::host::{DeviceNumber, FileKind, Host, device_number, name_of, number, text};
 
 /// Unit of `size` and `start` in sysfs, whatever the device's own block size is.
@@ -83,6 +84,8 @@ pub struct Device {
     pub serial: Option<String>,
     /// Number that the kernel gave this medium; it never gives it again until the next boot.
     pub diskseq: Option<u64>,
+    /// Of a tape: the directory of its logical unit in sysfs. It has no size, no blocks and no disk then.
+    pub tape: Option<PathBuf>,
 }
 
 /// Why a path is not a device that can be observed.
@@ -94,6 +97,12 @@ pub enum DeviceError {
         /// Which path.
         path: PathBuf,
     },
+    /// No such logical unit.
+    #[error("no SCSI device at {}, or no driver serves it; `lsscsi` lists the addresses of this machine", address.display())]
+    NoUnit {
+        /// As named: host, channel, target and LUN.
+        address: PathBuf,
+    },
     /// The path cannot be looked at.
     #[error("cannot look at {}: {source}; check its permissions", path.display())]
     Unreadable {
@@ -103,10 +112,21 @@ pub enum DeviceError {
         source: io::Error,
     },
     /// A character device.
-    #[error("{} is a character device: name the block device of the disk, such as /dev/sda", path.display())]
+    #[error("{} is a character device: name the block device of the disk, such as /dev/sda, or a tape", path.display())]
     Character {
         /// Which path.
         path: PathBuf,
+    },
+    /// The node of a SCSI device that is no tape.
+    #[error(
+        "{} is the node of a {device_type}, which cannot be observed by it: name the block device of a disk, such as \
+         /dev/sda, or a tape", path.display()
+    )]
+    Unit {
+        /// As named.
+        path: PathBuf,
+        /// What it is.
+        device_type: DeviceType,
     },
     /// A file, directory or other.
     #[error("{} is no block device; for an image file make one with `losetup -f --show {}`", path.display(), path.display())]
@@ -149,7 +169,7 @@ pub enum DeviceError {
 }
 
 impl Device {
-    /// What `path` is: a path, or a kernel name such as `sda1`.
+    /// What `path` is: a path, a kernel name such as `sda1`, or a SCSI address such as `2:0:0:0`.
     ///
     /// # Errors
     /// It is no block device, has no medium or is zoned.
@@ -162,14 +182,14 @@ impl Device {
     /// # Errors
     /// As [`Self::identify`].
     pub fn identify_on(path: &Path, host: &Host) -> Result<Self, DeviceError> {
-        let path = full_path(path, host);
+        let path = full_path(path, host)?;
         let facts = (host.look)(&path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => DeviceError::Missing { path: path.clone() },
             _ => DeviceError::Unreadable { path: path.clone(), source },
         })?;
         match facts.kind {
             FileKind::Block(number) => Self::of_number(path, number, host),
-            FileKind::Character => Err(DeviceError::Character { path }),
+            FileKind::Character(number) => tape::identify(path, number, host),
             _ => Err(DeviceError::NotBlock { path }),
         }
     }
@@ -190,10 +210,16 @@ impl Device {
     }
 }
 
-/// A name without a slash that is no file here is a name in `/dev`.
-fn full_path(path: &Path, host: &Host) -> PathBuf {
+/// A name without a slash that is no file here is a SCSI address, or a name in `/dev`.
+fn full_path(path: &Path, host: &Host) -> Result<PathBuf, DeviceError> {
     let bare = path.components().count() == 1 && path.is_relative();
-    if bare && (host.look)(path).is_err() { host.dev.join(path) } else { path.to_owned() }
+    if !bare || (host.look)(path).is_ok() {
+        return Ok(path.to_owned());
+    }
+    if address::is_address(path) {
+        return address::node_of(path, host).ok_or_else(|| DeviceError::NoUnit { address: path.to_owned() });
+    }
+    Ok(host.dev.join(path))
 }
 
 /// The directory of the disk that `dir` is, or is a partition of.
@@ -240,6 +266,7 @@ impl Entry<'_> {
             model: text(&self.disk.join("device/model")),
             serial: self.serial(),
             diskseq: number_in(self.disk, "diskseq"),
+            tape: None,
         })
     }
 
@@ -287,7 +314,7 @@ impl Entry<'_> {
 }
 
 /// `HOST:CHANNEL:TARGET:LUN`, as sysfs names a logical unit.
-fn parse_hctl(name: &str) -> Option<Hctl> {
+pub(super) fn parse_hctl(name: &str) -> Option<Hctl> {
     let mut parts = name.split(':');
     let mut next = || parts.next()?.parse::<u64>().ok();
     let unit = Hctl { host: next()? as u32, channel: next()? as u32, id: next()? as u32, lun: next()? };

@@ -30,7 +30,7 @@ impl Fake {
     pub(crate) fn new() -> Self {
         FILES.with_borrow_mut(HashMap::clear);
         let fake = Self { root: TempDir::new().unwrap() };
-        for dir in ["sys/dev/block", "sys/devices", "sys/fs/btrfs", "proc/self"] {
+        for dir in ["sys/dev/block", "sys/dev/char", "sys/devices", "sys/fs/btrfs", "proc/self"] {
             fs::create_dir_all(fake.root.path().join(dir)).unwrap();
         }
         fs::write(fake.root.path().join("proc/self/mountinfo"), "").unwrap();
@@ -103,6 +103,24 @@ impl Fake {
     pub(crate) fn node(&self, path: &str, number: &str) -> &Self {
         let kind = FileKind::Block(DeviceNumber::parse(number).unwrap());
         self.remember(path, "0:5", kind)
+    }
+
+    /// A SCSI logical unit of this peripheral device type.
+    pub(crate) fn unit(&self, address: &str, device_type: u8) -> &Self {
+        self.set(&format!("units/{address}/type"), &device_type.to_string());
+        let bus = self.root.path().join("sys/bus/scsi");
+        fs::create_dir_all(&bus).unwrap();
+        symlink(bus, self.devices().join("units").join(address).join("subsystem")).unwrap();
+        self
+    }
+
+    /// A character device; where it is that of a logical unit, of which.
+    pub(crate) fn unit_node(&self, path: &str, number: &str, address: &str) -> &Self {
+        let dir = self.devices().join("nodes").join(number);
+        fs::create_dir_all(&dir).unwrap();
+        symlink(self.devices().join("units").join(address), dir.join("device")).unwrap();
+        symlink(&dir, self.root.path().join("sys/dev/char").join(number)).unwrap();
+        self.remember(path, "0:5", FileKind::Character(DeviceNumber::parse(number).unwrap()))
     }
 
     /// A file or directory on the file system of the device with this number.

@@ -49,8 +49,8 @@ impl fmt::Display for DeviceNumber {
 pub enum FileKind {
     /// A block device with this number.
     Block(DeviceNumber),
-    /// A character device.
-    Character,
+    /// A character device with this number.
+    Character(DeviceNumber),
     /// A directory.
     Directory,
     /// A regular file.
@@ -98,7 +98,7 @@ fn look_at(path: &Path) -> io::Result<FileFacts> {
     let file_type = meta.file_type();
     let kind = match () {
         () if file_type.is_block_device() => FileKind::Block(DeviceNumber::from_dev(meta.rdev())),
-        () if file_type.is_char_device() => FileKind::Character,
+        () if file_type.is_char_device() => FileKind::Character(DeviceNumber::from_dev(meta.rdev())),
         () if file_type.is_dir() => FileKind::Directory,
         () if file_type.is_file() => FileKind::Regular,
         () => FileKind::Other,
@@ -113,6 +113,14 @@ impl Host {
     /// The kernel knows no such device.
     pub fn block_dir(&self, number: DeviceNumber) -> io::Result<PathBuf> {
         fs::canonicalize(self.sys.join("dev/block").join(number.to_string()))
+    }
+
+    /// The directory of a character device in sysfs, without symbolic links.
+    ///
+    /// # Errors
+    /// The kernel knows no such device.
+    pub fn char_dir(&self, number: DeviceNumber) -> io::Result<PathBuf> {
+        fs::canonicalize(self.sys.join("dev/char").join(number.to_string()))
     }
 
     /// The kernel's name of a block device, such as `sda1`.

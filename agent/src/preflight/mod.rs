@@ -6,11 +6,13 @@
 //!
 //! Everything is read from `/sys` and `/proc` through a [`Host`], so it can be tried on made-up trees.
 
+mod address;
 pub mod device;
 pub mod features;
 mod host;
 mod mounts;
 pub mod stack;
+mod tape;
 
 #[cfg(test)]
 mod fake;

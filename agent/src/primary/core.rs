@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use formats::wire::VolumeIdentity;
 use formats::{Seq, StreamId};
 use replication::primary::Primary;
+use replication::scope::Scope;
 use tokio::sync::Notify;
 
 use super::regions::Volumes;
@@ -56,10 +57,16 @@ pub struct Core {
     pub group: String,
     /// Bytes per region.
     pub region_bytes: u32,
+    /// What of the volumes is replicated.
+    pub scope: Scope,
+    /// The filter, in words; empty where there is none.
+    pub filter: String,
     /// Woken when there may be something to send.
     pub wake_link: Notify,
     /// Set when everything ends.
     pub stop: AtomicBool,
+    /// Set when nothing more can be shipped, ever; `log.failure` says why.
+    ended: AtomicBool,
     /// Numbers of the log thread.
     pub log: LogCounters,
     /// The last thing that went wrong with the link, for people.
@@ -125,6 +132,10 @@ pub struct CoreParts {
     pub group: String,
     /// Bytes per region.
     pub region_bytes: u32,
+    /// What of the volumes is replicated.
+    pub scope: Scope,
+    /// The filter, in words.
+    pub filter: String,
     /// The claims on the devices.
     pub(crate) observed: Observed,
 }
@@ -141,8 +152,11 @@ impl Core {
             stream: parts.stream,
             group: parts.group,
             region_bytes: parts.region_bytes,
+            scope: parts.scope,
+            filter: parts.filter,
             wake_link: Notify::new(),
             stop: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             log: LogCounters::default(),
             link_error: Mutex::new(None),
             device_problem: Mutex::new(None),
@@ -167,6 +181,22 @@ impl Core {
     #[must_use]
     pub fn kernel_seq(&self) -> Seq {
         Seq(self.probe.order.word(0, 0).load(Ordering::Acquire))
+    }
+
+    /// Ends shipping for good, visibly.
+    pub fn end_shipping(&self, why: &str) {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            tracing::error!("{why}");
+        }
+        if let Ok(mut failure) = self.log.failure.lock() {
+            failure.get_or_insert_with(|| why.to_owned());
+        }
+    }
+
+    /// Whether nothing more is shipped, ever.
+    #[must_use]
+    pub fn shipping_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Whether everything is to end.

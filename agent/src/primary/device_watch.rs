@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use formats::wire::VolumeKind;
 use tracing::{info, warn};
 
 use super::core::{Core, DeviceProblem, VolumeInfo};
@@ -100,6 +101,9 @@ impl DeviceWatch {
 
 /// The condition of one device now; none when sysfs cannot tell.
 fn condition(volume: &VolumeInfo, last: Condition) -> Option<Condition> {
+    if volume.identity.kind == VolumeKind::Sequential {
+        return tape_condition(&volume.size);
+    }
     let bytes = match number(&volume.size) {
         Ok(sectors) => sectors.saturating_mul(SECTOR),
         Err(error) if is_absence(&error) => return Some(Condition::Gone),
@@ -116,6 +120,15 @@ fn condition(volume: &VolumeInfo, last: Condition) -> Option<Condition> {
     }
     let read_only = number(&volume.size.with_file_name("ro")).is_ok_and(|flag| flag == 1);
     Some(if read_only && !volume.read_only { Condition::ReadOnly } else { Condition::Same })
+}
+
+/// A tape has no size; it is there as long as its logical unit has a type.
+fn tape_condition(device_type: &Path) -> Option<Condition> {
+    match number(device_type) {
+        Ok(_) => Some(Condition::Same),
+        Err(error) if is_absence(&error) => Some(Condition::Gone),
+        Err(_) => None,
+    }
 }
 
 /// Whether the device is not the one that was attached. Kernels before 5.15 do not number disks: there one that was

@@ -16,8 +16,8 @@ const ALIGN: usize = 4096;
 #[derive(Debug)]
 pub struct VolumeReader {
     path: PathBuf,
-    /// The device that was found there.
-    number: u64,
+    /// The device that was found there; none of a tape, which is never opened: opening alone may move it.
+    number: Option<u64>,
 }
 
 /// A read of the observed device failed.
@@ -40,7 +40,13 @@ impl VolumeReader {
     /// The system's, when it cannot be opened.
     pub fn new(path: &Path) -> io::Result<Self> {
         let number = open(path)?.metadata()?.rdev();
-        Ok(Self { path: path.to_owned(), number })
+        Ok(Self { path: path.to_owned(), number: Some(number) })
+    }
+
+    /// Of a tape: it reads nothing, and nothing of it can be read.
+    #[must_use]
+    pub fn tape(path: &Path) -> Self {
+        Self { path: path.to_owned(), number: None }
     }
 
     /// The bytes of `range`.
@@ -49,14 +55,18 @@ impl VolumeReader {
     /// Names the device and the range.
     pub fn read(&self, range: ByteRange) -> Result<AlignedBytes, RegionError> {
         let mut bytes = AlignedBytes::new(range.len as usize);
+        if self.number.is_none() && range.is_empty() {
+            return Ok(bytes);
+        }
         let result = self.open().and_then(|file| file.read_exact_at(bytes.as_mut(), range.offset));
         result.map_err(|source| RegionError { path: self.path.clone(), range, source })?;
         Ok(bytes)
     }
 
     fn open(&self) -> io::Result<File> {
+        let number = self.number.ok_or_else(|| io::Error::other("a tape cannot be read while it is in use"))?;
         let file = open(&self.path)?;
-        if file.metadata()?.rdev() != self.number {
+        if file.metadata()?.rdev() != number {
             return Err(io::Error::other("another device has this name now; attach again"));
         }
         Ok(file)
@@ -145,5 +155,13 @@ mod tests {
         assert_eq!(zero.payload(), PayloadInfo::ZERO);
         assert!(volumes.read(VolumeIndex(0), ByteRange::new(16384, 4096)).is_err());
         assert!(volumes.read(VolumeIndex(1), ByteRange::new(0, 4096)).is_err());
+    }
+
+    #[test]
+    fn a_tape_is_never_opened() {
+        let reader = VolumeReader::tape(Path::new("/nonexistent/nst0"));
+        assert!(reader.read(ByteRange::default()).expect("nothing to read").as_slice().is_empty());
+        let refused = reader.read(ByteRange::new(0, 512)).expect_err("refused");
+        assert!(refused.to_string().contains("a tape cannot be read"), "{refused}");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use formats::entry::{Entry, EntryHeader, HEADER_LEN, PayloadInfo, Region};
-use formats::wire::{Ack, FrameKind, HashReply, HashRequest, Hello, MIN_VERSION, VERSION, Welcome};
+use formats::wire::{Ack, FrameKind, HashReply, HashRequest, Hello, MIN_VERSION, Refuse, RefuseCode, Resend, VERSION, Welcome};
 use formats::{ByteRange, Position, VolumeIndex};
 use journal::{Reader, RealDisk};
 use link::{FrameReader, FrameWriter, LinkError, Transport};
@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::core::Core;
 use super::regions::AlignedBytes;
+use crate::tape;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(20);
@@ -85,7 +86,7 @@ impl Shipper {
         while !self.core.stopping() {
             let now = self.core.now();
             let next = self.core.engine().poll_send(now);
-            if next == Send::Reconnect {
+            if next == Send::Reconnect && !self.core.shipping_ended() {
                 self.connect().await;
             } else {
                 self.wait().await;
@@ -226,6 +227,12 @@ impl Shipper {
         writer: &mut FrameWriter<W>,
         ranges: Vec<(VolumeIndex, ByteRange)>,
     ) -> Result<(), SessionError> {
+        if let Some(why) = tape::ended(&self.core.volumes, &ranges) {
+            self.core.engine().regions_failed();
+            self.core.end_shipping(&why);
+            writer.send_message(&Refuse { code: RefuseCode::Stopped, text: why.as_str().into() }).await?;
+            return Err(SessionError::Closed("the copy of the tape has ended".to_owned()));
+        }
         let contents = match self.read_regions(&ranges).await {
             Ok(contents) => contents,
             Err(error) => {
@@ -307,6 +314,13 @@ impl Shipper {
     }
 }
 
+/// What is asked for again, in words.
+fn words_of(resend: &Resend) -> String {
+    let bytes = resend.stretches.iter().fold(0, |sum: u64, stretch| sum.saturating_add(stretch.len));
+    let first = resend.stretches.first().map(|stretch| stretch.reason.to_string_lossy()).unwrap_or_default();
+    format!("{bytes} bytes in {} stretches again, which its device did not take ({first})", resend.stretches.len())
+}
+
 /// Takes what the secondary sends until the link breaks.
 async fn read_loop<R: AsyncRead + Unpin>(
     core: Arc<Core>,
@@ -329,6 +343,12 @@ async fn read_loop<R: AsyncRead + Unpin>(
                     // Whoever asked may have given up.
                     let _ = answer.send(reply.hashes);
                 }
+            }
+            FrameKind::Resend => {
+                let resend: Resend = reader.decode(&header, &body)?;
+                info!("{} asks for {}", reader.peer(), words_of(&resend));
+                // A lying peer, as below.
+                let _ = core.engine().resend(now, &resend);
             }
             _ => {
                 let ack: Ack = reader.decode(&header, &body)?;

@@ -91,6 +91,10 @@ fn take(core: &Core, seen: Seen, command: &InFlight) -> Option<Unseen> {
     }
     let key = key_of(&core.probe, seen.place);
     key.compare_exchange(seen.key, 0, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+    if command.state & state::FILTERED != 0 {
+        // Nobody counted it when it began, and nobody waits for it.
+        return None;
+    }
     core.probe.order.word(0, ORDER_IN_FLIGHT).fetch_sub(1, Ordering::Relaxed);
     let slot = (command.epoch % EPOCH_SLOTS) as usize;
     core.probe.counters.word(0, COUNTERS_ENDED + slot).fetch_add(1, Ordering::Relaxed);

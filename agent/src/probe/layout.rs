@@ -98,24 +98,11 @@ pub fn find(btf: &Btf, region_shift: u32) -> Result<Layout, LayoutError> {
         bio_bvec_done: look.bio("bi_iter.bi_bvec_done")?,
         bio_io_vec: look.bio("bi_io_vec")?,
         bdev_disk: look.member("block_device", "bd_disk")?,
-        request_size: 0,
-        scsi_cmnd: 0,
-        scsi_cmd_len: 0,
-        scsi_direction: 0,
-        scsi_transfer_len: 0,
-        scsi_sgl: 0,
-        scsi_residual: 0,
-        scsi_result: 0,
-        scsi_sense: 0,
-        scsi_cmnd_is_pointer: 0,
-        op_drv_out: 0,
-        op_drv_in: 0,
         status_is_errno: u32::from(passes_errno(btf)),
         region_shift,
         ops_carried_low: carried as u32,
         ops_carried_high: (carried >> 32) as u32,
-        words_per_slot: 0,
-        volumes: 0,
+        ..Layout::default()
     })
 }
 

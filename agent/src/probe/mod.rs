@@ -8,6 +8,7 @@
 //! ```
 //! Maps and links are pinned under one directory of bpffs per group, so dirty bits go on being set while no agent runs.
 
+pub mod filter;
 pub mod layout;
 pub mod ops;
 mod pins;
@@ -23,8 +24,9 @@ use aya::programs::RawTracePoint;
 use aya::programs::links::FdLink;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
+use formats::scsi::DeviceType;
 use probe_types::{
-    CpuCounters, EPOCH_SLOTS, InFlight, Layout, MAX_VOLUMES, OpcodeRule, Order, TABLE_BUCKETS, TABLE_WAYS, Volume,
+    CpuCounters, EPOCH_SLOTS, InFlight, Layout, MAX_VOLUMES, OpcodeRule, Order, TABLE_BUCKETS, TABLE_WAYS, UnitKey, Volume,
 };
 
 use self::pins::Pins;
@@ -44,7 +46,8 @@ const SCSI_PROGRAMS: [&str; 2] = ["scsi_dispatch_cmd_done", "scsi_dispatch_cmd_t
 /// Programs that see commands come.
 const ISSUE_PROGRAMS: [&str; 2] = ["block_rq_issue", "block_bio_queue"];
 /// Maps that outlive the agent.
-const PINNED_MAPS: [&str; 8] = ["RING", "ORDER", "COUNTERS", "DIRTY", "WHOLE", "KNOWN", "KEYS", "COMMANDS"];
+const PINNED_MAPS: [&str; 10] =
+    ["RING", "ORDER", "COUNTERS", "DIRTY", "WHOLE", "KNOWN", "KEYS", "COMMANDS", "READS", "FILTERS"];
 
 /// What to observe.
 #[derive(Debug, Clone)]
@@ -53,8 +56,12 @@ pub struct ProbeSpec {
     pub volumes: Vec<Volume>,
     /// Bytes of the ring: a power of two, at least a page.
     pub ring_bytes: u32,
-    /// The kernel's layout; `words_per_slot` and `volumes` are filled in here.
+    /// The kernel's layout; `words_per_slot`, `volumes` and `filtering` are filled in here.
     pub layout: Layout,
+    /// What is let through; without any rule the probe never looks at it.
+    pub filter: probe_types::filter::Filter,
+    /// The tape that is the only volume, if one is: it has no disk to be told by.
+    pub tape: Option<UnitKey>,
 }
 
 /// Why the probe does not run.
@@ -79,6 +86,9 @@ pub enum ProbeError {
     /// The object lacks a part: a build that does not fit this agent.
     #[error("the probe's object lacks {0}: rebuild blkecho")]
     Incomplete(&'static str),
+    /// A probe without a filter cannot be given one.
+    #[error("the running probe was loaded without a filter and does not look for one: detach, and attach with one")]
+    Unfiltered,
     /// Mapping the probe's memory failed.
     #[error("mapping the probe's memory: {0}")]
     Memory(#[from] rustix::io::Errno),
@@ -105,12 +115,18 @@ pub struct Probe {
     pub keys: SharedArray<[u64; TABLE_WAYS as usize]>,
     /// The commands at these places.
     pub commands: SharedArray<InFlight>,
+    /// Commands of programs that changed nothing, by operation code.
+    pub reads: SharedArray<u64>,
     /// Words per slot of `dirty`.
     pub words_per_slot: u32,
+    /// Whether it looks at a filter.
+    filtering: bool,
 }
 
 /// Index of `last_object` among the 64-bit words of `Order`.
 const ORDER_LAST_OBJECT: usize = 12;
+/// Index of `filter` among them.
+const ORDER_FILTER: usize = 2;
 /// Index of `addresses_only` among its 32-bit words.
 const ORDER_ADDRESSES_ONLY: usize = 18;
 
@@ -123,7 +139,9 @@ impl Probe {
         place_words(spec);
         let mut ebpf = load_object(spec)?;
         fill_volumes(&mut ebpf, &spec.volumes)?;
-        fill_opcodes(&mut ebpf)?;
+        fill_filter(&mut ebpf, &spec.filter)?;
+        fill_units(&mut ebpf, spec.tape)?;
+        fill_opcodes(&mut ebpf, spec.tape)?;
         let pins = Pins::create(pin_dir)?;
         let result = attach_and_pin(&mut ebpf, &pins, spec).and_then(|()| Self::open_pins(pins, spec));
         if result.is_err() {
@@ -154,7 +172,9 @@ impl Probe {
             whole: pins.shared("WHOLE", (MAX_VOLUMES * EPOCH_SLOTS) as usize)?,
             keys: pins.shared("KEYS", TABLE_BUCKETS as usize)?,
             commands: pins.shared("COMMANDS", (TABLE_BUCKETS * TABLE_WAYS) as usize)?,
+            reads: pins.shared("READS", 256)?,
             words_per_slot,
+            filtering: spec.layout.filtering != 0,
             pins,
         })
     }
@@ -171,6 +191,33 @@ impl Probe {
         keys.iter().for_each(|key| drop(known.remove(key)));
         self.order.word(0, ORDER_LAST_OBJECT).store(0, Ordering::Release);
         Ok(())
+    }
+
+    /// Puts another filter in force, at once for commands issued from now on. A filter of a stream that is replicated
+    /// stays as it is: what another one lets through is another stream.
+    ///
+    /// # Errors
+    /// [`ProbeError::Unfiltered`], or when the map cannot be written.
+    pub fn set_filter(&self, filter: &probe_types::filter::Filter) -> Result<(), ProbeError> {
+        if !self.filtering {
+            return Err(ProbeError::Unfiltered);
+        }
+        let in_force = self.order.word(0, ORDER_FILTER);
+        let next = 1 - (in_force.load(Ordering::Acquire) & 1);
+        let mut map: Array<_, Plain<probe_types::filter::Filter>> =
+            Array::try_from(Map::Array(self.pins.map("FILTERS")?)).map_err(refused)?;
+        map.set(next as u32, Plain(*filter), 0).map_err(refused)?;
+        in_force.store(next, Ordering::Release);
+        // Nobody reads the old one any more when it is written next.
+        shared::kernel_barrier();
+        Ok(())
+    }
+
+    /// Commands of programs that changed nothing, by operation code.
+    #[must_use]
+    pub fn passthrough_reads(&self) -> Vec<(u8, u64)> {
+        let counts = (0..=u8::MAX).map(|code| (code, self.reads.word(usize::from(code), 0).load(Ordering::Relaxed)));
+        counts.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Whether payload is copied, or only addresses are carried from now on.
@@ -235,6 +282,7 @@ fn place_words(spec: &mut ProbeSpec) {
     }
     spec.layout.words_per_slot = next;
     spec.layout.volumes = spec.volumes.len() as u32;
+    spec.layout.filtering = u32::from(spec.filter.kinds != 0);
 }
 
 fn load_object(spec: &ProbeSpec) -> Result<Ebpf, ProbeError> {
@@ -267,10 +315,25 @@ fn fill_volumes(ebpf: &mut Ebpf, volumes: &[Volume]) -> Result<(), ProbeError> {
     Ok(())
 }
 
-fn fill_opcodes(ebpf: &mut Ebpf) -> Result<(), ProbeError> {
+/// A tape is the first volume.
+fn fill_units(ebpf: &mut Ebpf, tape: Option<UnitKey>) -> Result<(), ProbeError> {
+    let Some(tape) = tape else { return Ok(()) };
+    let map = ebpf.map_mut("UNITS").ok_or(ProbeError::Incomplete("UNITS"))?;
+    let mut units: HashMap<_, Plain<UnitKey>, u32> = HashMap::try_from(map).map_err(refused)?;
+    units.insert(Plain(tape), 1, 0).map_err(refused)
+}
+
+fn fill_filter(ebpf: &mut Ebpf, filter: &probe_types::filter::Filter) -> Result<(), ProbeError> {
+    let map = ebpf.map_mut("FILTERS").ok_or(ProbeError::Incomplete("FILTERS"))?;
+    let mut filters: Array<_, Plain<probe_types::filter::Filter>> = Array::try_from(map).map_err(refused)?;
+    filters.set(0, Plain(*filter), 0).map_err(refused)
+}
+
+fn fill_opcodes(ebpf: &mut Ebpf, tape: Option<UnitKey>) -> Result<(), ProbeError> {
+    let device = if tape.is_some() { DeviceType::TAPE } else { DeviceType::DISK };
     let map = ebpf.map_mut("OPCODES").ok_or(ProbeError::Incomplete("OPCODES"))?;
     let mut array: Array<_, Plain<OpcodeRule>> = Array::try_from(map).map_err(refused)?;
-    for (opcode, rule) in scsi::rules().into_iter().enumerate() {
+    for (opcode, rule) in scsi::rules(device).into_iter().enumerate() {
         array.set(opcode as u32, Plain(rule), 0).map_err(refused)?;
     }
     Ok(())
@@ -314,7 +377,13 @@ fn add(a: CpuCounters, b: CpuCounters) -> CpuCounters {
         partial: a.partial + b.partial,
         reads: a.reads + b.reads,
         read_bytes: a.read_bytes + b.read_bytes,
-        filtered: a.filtered + b.filtered,
+        passthrough_reads: a.passthrough_reads + b.passthrough_reads,
+        passthrough_read_bytes: a.passthrough_read_bytes + b.passthrough_read_bytes,
+        uncarried: a.uncarried + b.uncarried,
+        filtered_range: a.filtered_range + b.filtered_range,
+        filtered_operation: a.filtered_operation + b.filtered_operation,
+        filtered_process: a.filtered_process + b.filtered_process,
+        filtered_cgroup: a.filtered_cgroup + b.filtered_cgroup,
         payload_bytes: a.payload_bytes + b.payload_bytes,
     }
 }

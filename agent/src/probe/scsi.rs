@@ -13,6 +13,8 @@ use crate::btf::{Btf, MemberKind};
 const SCSI_MODULE: &str = "/sys/kernel/btf/scsi_mod";
 /// The structure of a command.
 const COMMAND: &str = "scsi_cmnd";
+/// The structure of a logical unit.
+const UNIT: &str = "scsi_device";
 
 /// Adds where SCSI commands lie to `layout`; the probe captures them then.
 ///
@@ -38,12 +40,30 @@ pub fn add_layout(layout: &mut Layout, kernel: &Btf) -> Result<(), LayoutError> 
     Ok(())
 }
 
-/// What each operation code does to a disk. One that stands for several commands gets the rule that fits them all.
+/// Adds how a logical unit without a disk is told by its queue, after [`add_layout`].
+///
+/// # Errors
+/// Names what the kernel lacks.
+pub fn add_units(layout: &mut Layout, kernel: &Btf) -> Result<(), LayoutError> {
+    let module = (!kernel.has_type(UNIT)).then(|| Btf::read(Path::new(SCSI_MODULE), Some(kernel))).transpose()?;
+    let btf = module.as_ref().unwrap_or(kernel);
+    layout.queue_queuedata = kernel.member_offset("request_queue", "queuedata")?;
+    layout.unit_queue = btf.member_offset(UNIT, "request_queue")?;
+    layout.unit_host = btf.member_offset(UNIT, "host")?;
+    layout.unit_channel = btf.member_offset(UNIT, "channel")?;
+    layout.unit_id = btf.member_offset(UNIT, "id")?;
+    layout.unit_lun = btf.member_offset(UNIT, "lun")?;
+    layout.host_number = btf.member_offset("Scsi_Host", "host_no")?;
+    Ok(())
+}
+
+/// What each operation code does to a device of this type: a disk or a tape. One that stands for several commands gets the rule that fits them all.
 #[must_use]
-pub fn rules() -> [OpcodeRule; 256] {
+pub fn rules(device: DeviceType) -> [OpcodeRule; 256] {
+    let rule_of = if device == DeviceType::TAPE { tape_rule_of } else { rule_of };
     std::array::from_fn(|opcode| {
-        let of_disk = |row: &&Row| usize::from(row.opcode) == opcode && row.devices.contains(DeviceType::DISK.set());
-        let known = rows().filter(of_disk).map(rule_of).reduce(stricter);
+        let of_device = |row: &&Row| usize::from(row.opcode) == opcode && row.devices.contains(device.set());
+        let known = rows().filter(of_device).map(rule_of).reduce(stricter);
         known.unwrap_or(OpcodeRule { kind: rule::ANYWHERE, ..OpcodeRule::default() })
     })
 }
@@ -66,6 +86,14 @@ fn rule_of(row: &'static Row) -> OpcodeRule {
         (_, Effect::Write | Effect::Same | Effect::Compare | Effect::Combine) => range_rule(row),
         _ => plain(rule::ANYWHERE),
     }
+}
+
+/// Whatever moves a tape or writes it is carried, reads too; and all that is carried marks the whole tape, since nothing
+/// of it can be read back.
+fn tape_rule_of(row: &'static Row) -> OpcodeRule {
+    let moves = matches!(row.effect, Effect::TapeMove | Effect::TapeWrite);
+    let kind = if row.class == Class::Read && !moves { rule::READ } else { rule::ANYWHERE };
+    OpcodeRule { kind, ..OpcodeRule::default() }
 }
 
 /// A range at whole bytes of a usual width; anything else may be anywhere (a length of 0 that means "to the end" too).
@@ -94,7 +122,7 @@ mod tests {
 
     #[test]
     fn rules_follow_the_opcode_table() {
-        let rules = rules();
+        let rules = rules(DeviceType::DISK);
         assert_eq!(rules[0x2a], range(2, 4, 7, 2), "WRITE(10)");
         assert_eq!(rules[0x8a], range(2, 8, 10, 4), "WRITE(16)");
         assert_eq!(rules[0xaa], range(2, 4, 6, 4), "WRITE(12)");
@@ -113,6 +141,17 @@ mod tests {
             (0xc1, rule::ANYWHERE),
         ] {
             assert_eq!(rules[opcode].kind, kind, "{opcode:#x}");
+        }
+    }
+
+    #[test]
+    fn on_a_tape_reads_count_as_changes() {
+        let rules = rules(DeviceType::TAPE);
+        for opcode in [0x01, 0x08, 0x0a, 0x0f, 0x10, 0x11, 0x15, 0x19, 0x1b, 0x2b, 0x88, 0x92, 0xc1] {
+            assert_eq!(rules[opcode].kind, rule::ANYWHERE, "{opcode:#x}");
+        }
+        for opcode in [0x00, 0x03, 0x05, 0x12, 0x1a, 0x34, 0x44, 0x5e, 0xa0] {
+            assert_eq!(rules[opcode].kind, rule::READ, "{opcode:#x}");
         }
     }
 }

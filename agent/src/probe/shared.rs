@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use aya::Pod;
-use probe_types::{CpuCounters, InFlight, Layout, OpcodeRule, TABLE_WAYS, Volume};
+use probe_types::{CpuCounters, InFlight, Layout, OpcodeRule, TABLE_WAYS, UnitKey, Volume};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// A type that consists of 64-bit words, or of 32-bit words in pairs, without padding.
@@ -22,7 +22,7 @@ pub unsafe trait Words: Copy + Default {}
 
 // SAFETY: as the trait asks; sizes are asserted in probe-types.
 unsafe impl Words for u64 {}
-// SAFETY: 27 words of 64 bits.
+// SAFETY: 33 words of 64 bits.
 unsafe impl Words for CpuCounters {}
 // SAFETY: words of 64 bits and an even number of 32-bit words.
 unsafe impl Words for probe_types::Order {}
@@ -40,8 +40,12 @@ pub struct Plain<T: Copy>(pub T);
 unsafe impl Pod for Plain<Volume> {}
 // SAFETY: `repr(C)` bytes without padding.
 unsafe impl Pod for Plain<OpcodeRule> {}
+// SAFETY: `repr(C)` integers without padding.
+unsafe impl Pod for Plain<UnitKey> {}
 // SAFETY: `repr(C)` integers of one size.
 unsafe impl Pod for Plain<Layout> {}
+// SAFETY: `repr(C)` integers without padding; the size is asserted in probe-types.
+unsafe impl Pod for Plain<probe_types::filter::Filter> {}
 
 /// An mmapable BPF array of `T`.
 pub struct SharedArray<T: Words> {

@@ -6,7 +6,7 @@ use aya_ebpf::programs::RawTracePointContext;
 use probe_types::Volume;
 
 use crate::commands::{Completed, Issued, Nature, begin, complete};
-use crate::disks::first_volume;
+use crate::disks::{first_volume, of_disk};
 use crate::kernel::{Window, read};
 use crate::layout;
 use crate::maps::{VOLUMES, SPACE_BIO, SPACE_COMPLETE, order};
@@ -54,7 +54,7 @@ fn submit(bio: u64) -> Option<()> {
         return None;
     }
     let bdev: u64 = window.field(layout!(bio_bdev));
-    let first_volume = first_volume(bdev, order()?, || read::<u64>(bdev, layout!(bdev_disk)));
+    let first_volume = first_volume(bdev, order()?, || of_disk(read(bdev, layout!(bdev_disk))?));
     if first_volume == 0 || !bio_based(first_volume - 1)? {
         return None;
     }

@@ -9,8 +9,9 @@ use probe_types::{
 };
 
 use crate::disks::{Place, place};
+use crate::filter;
 use crate::layout;
-use crate::maps::{RING, SCSI, add, count, counters, order};
+use crate::maps::{READS, RING, SCSI, add, count, counters, order};
 use crate::payload::{Scratch, Source, copy};
 use crate::scsi;
 use crate::table::{Claimed, Slot, claim, find, release};
@@ -18,6 +19,9 @@ use crate::dirty;
 
 const NO_WAKEUP: u64 = 1;
 const FORCE_WAKEUP: u64 = 2;
+
+/// States of commands that are neither numbered nor counted as issued.
+const UNCOUNTED: u32 = state::SELFTEST | state::FILTERED;
 
 /// REQ_OP_READ and REQ_OP_WRITE; the others differ between kernels and come through the layout's masks.
 const READ: u32 = 0;
@@ -53,11 +57,13 @@ pub enum Nature {
     Passthrough,
     /// The same, and it may change any block.
     PassthroughAnywhere,
+    /// A program, and it changes nothing.
+    PassthroughRead,
 }
 
 impl Nature {
     #[inline(always)]
-    const fn is_passthrough(self) -> bool {
+    pub const fn is_passthrough(self) -> bool {
         matches!(self, Self::Passthrough | Self::PassthroughAnywhere)
     }
 }
@@ -78,7 +84,17 @@ pub fn begin<S: Scratch>(issued: &Issued) -> Option<()> {
     if op == READ {
         return begin_read::<S>(issued, order, counters);
     }
+    if issued.nature == Nature::PassthroughRead {
+        return passthrough_read(issued, counters);
+    }
     let (place, straddles) = place(issued.first_volume - 1, issued.sector, issued.sectors, counters)?;
+    if filter::is_on() {
+        let refused = filter::refuses(issued, &place) | filter::refuses_task();
+        if refused != 0 {
+            filter::keep_out(issued, &place, refused, order, counters);
+            return None;
+        }
+    }
     // SAFETY: map values, here and below.
     unsafe {
         let epoch = core::ptr::read_volatile(&raw const (*order).epoch);
@@ -87,7 +103,7 @@ pub fn begin<S: Scratch>(issued: &Issued) -> Option<()> {
             dirty::mark_whole(place.volume, epoch);
         }
         if !issued.nature.is_passthrough() && !carried(op) {
-            count(&raw mut (*counters).filtered);
+            count(&raw mut (*counters).uncarried);
             count(slot_of(&raw mut (*counters).lost, epoch));
             return None;
         }
@@ -154,6 +170,18 @@ unsafe fn slot_of(counters: *mut [u64; EPOCH_SLOTS as usize], epoch: u32) -> *mu
         1 => unsafe { base.add(1) },
         _ => unsafe { base.add(2) },
     }
+}
+
+/// Counts what a program reads, by operation code.
+#[inline(always)]
+fn passthrough_read(issued: &Issued, counters: *mut CpuCounters) -> Option<()> {
+    // SAFETY: map values.
+    unsafe {
+        count(&raw mut (*counters).passthrough_reads);
+        add(&raw mut (*counters).passthrough_read_bytes, u64::from(issued.bytes));
+        count(READS.get_ptr_mut(scsi::opcode(issued.key) & 0xff)?);
+    }
+    Some(())
 }
 
 #[inline(always)]
@@ -255,11 +283,11 @@ fn remember(key: u64, order: *mut Order, counters: *mut CpuCounters) -> Option<S
 /// may complete a command unseen. Its request is in use again, so it has ended; how, nobody knows. The agent is told,
 /// and reads the range back.
 #[inline(always)]
-fn end_unseen(slot: Slot, order: *mut Order, counters: *mut CpuCounters) {
+pub fn end_unseen(slot: Slot, order: *mut Order, counters: *mut CpuCounters) {
     let old = slot.command;
     // SAFETY: map values.
     unsafe {
-        if (*old).state & state::SELFTEST == 0 {
+        if (*old).state & UNCOUNTED == 0 {
             count(&raw mut (*counters).unseen);
             info!((), "a command at byte {} of volume {} ended unseen", (*old).offset, (*old).volume);
             tell(slot, STATUS_UNKNOWN, (*old).remaining, true, order, counters);
@@ -280,7 +308,7 @@ pub fn withdraw(key: u64) -> Option<()> {
         let old = slot.command;
         let (epoch, issue, bits) = ((*old).epoch, (*old).issue, (*old).state);
         release(slot);
-        if bits & state::SELFTEST != 0 {
+        if bits & UNCOUNTED != 0 {
             return None;
         }
         count(&raw mut (*counters).requeued);
@@ -326,6 +354,10 @@ pub fn complete<S: Scratch>(completed: &Completed) -> Option<()> {
         }
         let len = if completed.bytes < remaining && !at_once { completed.bytes } else { remaining };
         let ended = len == remaining;
+        if (*command).state & state::FILTERED != 0 {
+            filtered_part(slot, len, ended);
+            return Some(());
+        }
         if (*command).state & state::SELFTEST != 0 {
             selftest_read::<S>(completed, &*command, order, counters);
         }
@@ -340,6 +372,22 @@ pub fn complete<S: Scratch>(completed: &Completed) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// Nobody is told of what is filtered.
+///
+/// # Safety
+/// `slot` came from the table.
+#[inline(always)]
+unsafe fn filtered_part(slot: Slot, len: u64, ended: bool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if ended {
+            release(slot);
+        } else {
+            (*slot.command).remaining -= len;
+        }
+    }
 }
 
 /// Sends what a read of the self-test brought.
@@ -482,16 +530,24 @@ unsafe fn finish(slot: Slot, order: *mut Order, counters: *mut CpuCounters) {
 #[inline(always)]
 pub fn untracked(issued: &Issued, status: u32, bytes: u64) -> Option<()> {
     let op = issued.cmd_flags & 0xff;
-    if op == READ || bytes == 0 {
+    let anywhere = issued.nature == Nature::PassthroughAnywhere;
+    if op == READ || issued.nature == Nature::PassthroughRead || (bytes == 0 && !anywhere) {
         return None;
     }
     let order = order()?;
     let counters = counters()?;
     let (place, _) = place(issued.first_volume - 1, issued.sector, bytes >> 9, counters)?;
+    if filter::is_on() && filter::refuses(issued, &place) != 0 {
+        // Counted when it was issued.
+        return None;
+    }
     // SAFETY: map values.
     unsafe {
         let epoch = core::ptr::read_volatile(&raw const (*order).epoch);
         dirty::mark(&place, epoch);
+        if anywhere {
+            dirty::mark_whole(place.volume, epoch);
+        }
         count(&raw mut (*counters).untracked);
         count(slot_of(&raw mut (*counters).lost, epoch));
         let seq = add(&raw mut (*order).seq, 1) + 1;

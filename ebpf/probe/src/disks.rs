@@ -1,23 +1,23 @@
 //! Which volume a command is for.
 
-use probe_types::{CpuCounters, MAX_VOLUMES, Order, Volume};
+use probe_types::{CpuCounters, MAX_VOLUMES, Order, UnitKey, Volume};
 
 use crate::kernel::read;
 use crate::layout;
-use crate::maps::{DISKS, KNOWN, VOLUMES, count};
+use crate::maps::{DISKS, KNOWN, UNITS, VOLUMES, count};
 
-/// The first volume of the disk behind a queue or disk address, plus one; 0 when the disk is not observed.
+/// The first volume of the device behind a queue or disk address, plus one; 0 when the device is not observed.
 ///
-/// `object` is looked up first; only an unknown one is resolved, from `disk`, and then remembered.
+/// `object` is looked up first; only an unknown one is resolved, by `resolve`, and then remembered.
 #[inline(always)]
-pub fn first_volume(object: u64, order: *mut Order, disk: impl FnOnce() -> Option<u64>) -> u32 {
+pub fn first_volume(object: u64, order: *mut Order, resolve: impl FnOnce() -> Option<u32>) -> u32 {
     // SAFETY: a map value. The volume is written before the object, and both change only together with the table.
     unsafe {
         if core::ptr::read_volatile(&raw const (*order).last_object) == object {
             return core::ptr::read_volatile(&raw const (*order).last_volume) as u32;
         }
     }
-    let found = look_up(object, disk);
+    let found = look_up(object, resolve);
     // With several observed disks the pair could be torn between two of them, so it is only kept while there is one.
     if found != 0 && layout!(volumes) == 1 {
         // SAFETY: as above.
@@ -30,25 +30,53 @@ pub fn first_volume(object: u64, order: *mut Order, disk: impl FnOnce() -> Optio
 }
 
 #[inline(always)]
-fn look_up(object: u64, disk: impl FnOnce() -> Option<u64>) -> u32 {
+fn look_up(object: u64, resolve: impl FnOnce() -> Option<u32>) -> u32 {
     // SAFETY: the value is copied at once; entries are never removed while programs run.
     if let Some(known) = unsafe { KNOWN.get(object) } {
         return *known;
     }
-    let Some(dev) = disk().and_then(dev_of) else { return 0 };
-    // SAFETY: as above.
-    let found = unsafe { DISKS.get(dev) }.copied().unwrap_or(0);
+    let Some(found) = resolve() else { return 0 };
     // A full cache only costs the next command another look.
     let _ = KNOWN.insert(object, found, 0);
     found
 }
 
-/// The kernel's `dev_t` of a `gendisk`.
+/// The first volume of a `gendisk`, plus one; 0 when it is not observed, none when there is no disk.
 #[inline(always)]
-fn dev_of(disk: u64) -> Option<u32> {
+pub fn of_disk(disk: u64) -> Option<u32> {
     let major: u32 = read(disk, layout!(disk_major))?;
     let minor: u32 = read(disk, layout!(disk_first_minor))?;
-    Some(major << 20 | minor)
+    // The kernel's `dev_t`.
+    let dev = major << 20 | minor;
+    // SAFETY: the value is copied at once.
+    Some(unsafe { DISKS.get(dev) }.copied().unwrap_or(0))
+}
+
+/// The same of a queue: that of its disk, else that of its logical unit.
+#[inline(always)]
+pub fn of_queue(queue: u64) -> Option<u32> {
+    let disk: u64 = read(queue, layout!(queue_disk))?;
+    if disk != 0 || layout!(queue_queuedata) == 0 { of_disk(disk) } else { of_unit(queue) }
+}
+
+/// The volume of a logical unit without a disk. `queuedata` is a `struct scsi_device` for SCSI queues only
+/// (`scsi_alloc_sdev`, drivers/scsi/scsi_scan.c), which is told by its pointing back at the queue.
+#[inline(always)]
+fn of_unit(queue: u64) -> Option<u32> {
+    let unit: u64 = read(queue, layout!(queue_queuedata))?;
+    if read::<u64>(unit, layout!(unit_queue))? != queue {
+        return None;
+    }
+    let host: u64 = read(unit, layout!(unit_host))?;
+    let key = UnitKey {
+        host: read(host, layout!(host_number))?,
+        channel: read(unit, layout!(unit_channel))?,
+        id: read(unit, layout!(unit_id))?,
+        pad: 0,
+        lun: read(unit, layout!(unit_lun))?,
+    };
+    // SAFETY: the value is copied at once.
+    Some(unsafe { UNITS.get(key) }.copied().unwrap_or(0))
 }
 
 /// Where a command lies.

@@ -12,6 +12,7 @@ mod bios;
 mod commands;
 mod dirty;
 mod disks;
+mod filter;
 mod kernel;
 mod maps;
 mod payload;

@@ -5,7 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, RingBuf};
 use probe_types::{
     CpuCounters, EPOCH_SLOTS, InFlight, Layout, MAX_VOLUMES, OpcodeRule, Order, ScsiCommand, TABLE_BUCKETS, TABLE_WAYS,
-    Volume,
+    UnitKey, Volume, filter::Filter,
 };
 
 use crate::payload::Space;
@@ -54,6 +54,13 @@ static LAYOUT: Layout = Layout {
     scsi_result: 0,
     scsi_sense: 0,
     scsi_cmnd_is_pointer: 0,
+    queue_queuedata: 0,
+    unit_queue: 0,
+    unit_host: 0,
+    host_number: 0,
+    unit_channel: 0,
+    unit_id: 0,
+    unit_lun: 0,
     op_drv_out: 0,
     op_drv_in: 0,
     region_shift: 0,
@@ -61,6 +68,7 @@ static LAYOUT: Layout = Layout {
     ops_carried_high: 0,
     words_per_slot: 0,
     volumes: 0,
+    filtering: 0,
 };
 
 /// One field of [`LAYOUT`], read in a way that the compiler cannot fold to the zero it sees here.
@@ -93,6 +101,9 @@ pub static WHOLE: Array<u64> = Array::with_max_entries(EPOCH_SLOTS * MAX_VOLUMES
 /// `dev_t` of a disk to the first of its volumes plus one.
 #[map]
 pub static DISKS: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
+/// A logical unit without a disk (a tape) to its volume plus one.
+#[map]
+pub static UNITS: HashMap<UnitKey, u32> = HashMap::with_max_entries(64, 0);
 /// Address of a `request_queue` or `gendisk` to the first of its volumes plus one; 0: not ours.
 #[map]
 pub static KNOWN: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
@@ -107,6 +118,12 @@ pub static SCSI: Array<ScsiCommand> = Array::with_max_entries(1, 0);
 /// By operation code.
 #[map]
 pub static OPCODES: Array<OpcodeRule> = Array::with_max_entries(256, 0);
+/// Commands of programs that changed nothing, by operation code.
+#[map]
+pub static READS: Array<u64> = Array::with_max_entries(256, MMAPABLE);
+/// The filter in force, and the one that will be next.
+#[map]
+pub static FILTERS: Array<Filter> = Array::with_max_entries(2, 0);
 #[map]
 pub static SPACE_REQUEST: Array<Space> = Array::with_max_entries(CPUS, 0);
 #[map]

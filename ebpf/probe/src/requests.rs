@@ -7,7 +7,7 @@ use aya_log_ebpf::debug;
 use probe_types::{Order, rule};
 
 use crate::commands::{Completed, Issued, Nature, begin, complete, untracked, withdraw};
-use crate::disks::first_volume;
+use crate::disks::{first_volume, of_queue};
 use crate::kernel::{Window, read};
 use crate::layout;
 use crate::maps::{SPACE_COMPLETE, SPACE_REQUEST, VOLUMES, order};
@@ -93,7 +93,7 @@ fn issue(rq: u64) -> Option<()> {
 #[inline(always)]
 fn issued(rq: u64, head: &Window<64>, order: *mut Order) -> Option<Issued> {
     let queue: u64 = head.field(layout!(rq_q));
-    let first_volume = first_volume(queue, order, || read::<u64>(queue, layout!(queue_disk)));
+    let first_volume = first_volume(queue, order, || of_queue(queue));
     if first_volume == 0 {
         return None;
     }
@@ -112,7 +112,7 @@ fn issued(rq: u64, head: &Window<64>, order: *mut Order) -> Option<Issued> {
     if scsi::is_on() { of_scsi(issued) } else { Some(issued) }
 }
 
-/// The same of a request to a disk whose SCSI commands are captured; none for a program's command that changes nothing.
+/// The same of a request to a disk whose SCSI commands are captured.
 #[inline(always)]
 fn of_scsi(issued: Issued) -> Option<Issued> {
     // SAFETY: a map value, written only before the programs are attached.
@@ -126,7 +126,7 @@ fn of_scsi(issued: Issued) -> Option<Issued> {
     }
     let sent = scsi::passthrough(issued.key)?;
     if sent.is_read() {
-        return None;
+        return Some(Issued { sector: 0, sectors: 0, nature: Nature::PassthroughRead, ..issued });
     }
     let stateful = Issued { sector: 0, sectors: 0, nature: Nature::Passthrough, ..issued };
     if sent.rule.kind == rule::ANYWHERE {
@@ -140,7 +140,8 @@ fn of_scsi(issued: Issued) -> Option<Issued> {
 
 #[inline(always)]
 fn completed_unseen(rq: u64, status: u32, bytes: u64) -> Option<()> {
-    if bytes == 0 {
+    // Without data there may still be a command that changes something, if a program sent it.
+    if bytes == 0 && !scsi::is_on() {
         return None;
     }
     let head = Window::<64>::at(rq)?;

@@ -7,6 +7,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
+use probe_types::filter::NO_OPCODE;
 use probe_types::{CDB_LEN, OpcodeRule, SENSE_LEN, ScsiCommand, rule, state};
 
 use crate::kernel::read;
@@ -49,6 +50,12 @@ fn command_of(rq: u64) -> u64 {
 fn cdb_address(command: u64) -> u64 {
     let at = layout!(scsi_cmnd);
     if layout!(scsi_cmnd_is_pointer) == 0 { command + u64::from(at) } else { read(command, at).unwrap_or(0) }
+}
+
+/// The operation code of the command behind `rq`; one that stands for nothing where it cannot be read.
+#[inline(always)]
+pub fn opcode(rq: u64) -> u32 {
+    read::<u8>(cdb_address(command_of(rq)), 0).map_or(NO_OPCODE, u32::from)
 }
 
 /// What a program sent.

@@ -5,6 +5,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod filter;
+
 /// Bytes of a task's name (TASK_COMM_LEN, include/linux/sched.h).
 pub const COMM_LEN: usize = 16;
 /// Volumes in one group, at most.
@@ -153,6 +155,8 @@ pub mod state {
     pub const SCSI: u32 = 16;
     /// A program sent it, not the disk driver. It completes at once: its bytes are those of its data, not of its range.
     pub const PASSTHROUGH: u32 = 32;
+    /// Kept out by the filter: remembered only so that its completion is known, and told to nobody.
+    pub const FILTERED: u32 = 64;
 }
 
 /// A command between issue and completion: the value of the in-flight table, keyed by the address of its `struct
@@ -234,8 +238,10 @@ pub struct Order {
     pub seq: u64,
     /// Commands in flight.
     pub in_flight: u64,
+    /// Which of the two filters is in force, 0 or 1; read only where there is one.
+    pub filter: u64,
     /// Keeps the next field on another cache line.
-    pub pad: [u64; 6],
+    pub pad: [u64; 5],
     /// Current dirty-map epoch, set by the agent.
     pub epoch: u32,
     /// 1 while the agent sleeps and wants to be woken by the next completion.
@@ -293,12 +299,24 @@ pub struct CpuCounters {
     pub zero_completions: u64,
     /// Completions of a part of a command.
     pub partial: u64,
-    /// Reads, not carried.
+    /// Reads of the block layer, not carried.
     pub reads: u64,
     /// Bytes of these.
     pub read_bytes: u64,
-    /// Changes outside the filter, not carried.
-    pub filtered: u64,
+    /// Commands of programs that change nothing, not carried.
+    pub passthrough_reads: u64,
+    /// Bytes of data of these.
+    pub passthrough_read_bytes: u64,
+    /// Changes by an operation that is never carried.
+    pub uncarried: u64,
+    /// Changes that the filter keeps out: by place, ...
+    pub filtered_range: u64,
+    /// ... by operation or operation code, ...
+    pub filtered_operation: u64,
+    /// ... by task name or process id, ...
+    pub filtered_process: u64,
+    /// ... by control group.
+    pub filtered_cgroup: u64,
     /// Bytes of payload put into the ring.
     pub payload_bytes: u64,
 }
@@ -323,6 +341,22 @@ pub struct Volume {
     pub scsi_block_shift: u32,
     /// Keeps the size a multiple of 8.
     pub pad: u32,
+}
+
+/// A SCSI logical unit, as the kernel numbers it: the key of one without a disk behind its queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct UnitKey {
+    /// Host (adapter).
+    pub host: u32,
+    /// Channel.
+    pub channel: u32,
+    /// Target.
+    pub id: u32,
+    /// Keeps the next field aligned; always 0, since keys are compared byte by byte.
+    pub pad: u32,
+    /// Logical unit.
+    pub lun: u64,
 }
 
 /// Offsets, in bytes, into structures of the running kernel, and values of its enums. Found in BTF by the agent.
@@ -401,6 +435,20 @@ pub struct Layout {
     pub scsi_sense: u32,
     /// 1 where `cmnd` is a pointer (up to 5.17), 0 where it is the array itself.
     pub scsi_cmnd_is_pointer: u32,
+    /// `struct request_queue`: `queuedata`; 0 when every observed device has a disk behind its queue.
+    pub queue_queuedata: u32,
+    /// `struct scsi_device`: `request_queue`.
+    pub unit_queue: u32,
+    /// `struct scsi_device`: `host`.
+    pub unit_host: u32,
+    /// `struct Scsi_Host`: `host_no`.
+    pub host_number: u32,
+    /// `struct scsi_device`: `channel`.
+    pub unit_channel: u32,
+    /// `struct scsi_device`: `id`.
+    pub unit_id: u32,
+    /// `struct scsi_device`: `lun`.
+    pub unit_lun: u32,
     /// REQ_OP_DRV_OUT: a passthrough command with data to the device.
     pub op_drv_out: u32,
     /// REQ_OP_DRV_IN: any other passthrough command.
@@ -415,6 +463,8 @@ pub struct Layout {
     pub words_per_slot: u32,
     /// Number of volumes.
     pub volumes: u32,
+    /// 1: there is a filter; 0: everything on the volumes is carried, and the probe never looks for one.
+    pub filtering: u32,
 }
 
 impl Default for ScsiCommand {
@@ -440,8 +490,9 @@ const _: () = {
     assert!(size_of::<Completion>() == 136);
     assert!(size_of::<Withdrawn>() == 16);
     assert!(size_of::<Order>() == 128);
-    assert!(size_of::<CpuCounters>() == 27 * 8);
+    assert!(size_of::<CpuCounters>() == 33 * 8);
     assert!(size_of::<Volume>() == 40);
+    assert!(size_of::<UnitKey>() == 24);
     assert!(size_of::<OpcodeRule>() == 8);
     assert!(size_of::<ScsiCommand>() == 160);
     assert!(size_of::<ScsiCompletion>() == 296);
