@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::exit::EXIT_CODES;
+use crate::filter::FilterArgs;
 use crate::units::{Size, Sync, Time};
 
 /// Watches a disk in use with eBPF and keeps a second one byte-identical.
@@ -77,7 +78,7 @@ pub(crate) struct Doctor {
 /// Arguments of `attach`; what is absent comes from the configuration file or the defaults.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Attach {
-    /// Devices to observe as one group with one order: disks or partitions
+    /// Devices to observe as one group with one order: disks or partitions; a SCSI one by its address too (2:0:0:0)
     #[arg(value_name = "DEV")]
     pub(crate) devices: Vec<PathBuf>,
     /// The standby's address
@@ -119,6 +120,12 @@ pub(crate) struct Attach {
     /// Take the probe out of the kernel at the end, instead of leaving it to remember what changes
     #[arg(long)]
     pub(crate) detach_on_exit: bool,
+    /// The filter may drop changes: the standby is then no copy, and is never called UpToDate
+    #[arg(long, help_heading = "Filters")]
+    pub(crate) partial: bool,
+    /// What is captured.
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
 }
 
 /// Arguments of `detach`.

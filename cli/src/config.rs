@@ -6,13 +6,14 @@
 //! to = "10.0.0.2:7788"
 //! insecure = true
 //! journal-size = "4G"
+//! filter = { lba = ["0-2097151"] }
 //!
 //! [standby]
 //! listen = "0.0.0.0:7788"
 //! volumes = ["sdb=/dev/sdc"]
 //! ```
 //!
-//! Unknown keys and bad values are errors that name their line. `--overwrite`, `--assume-identical` are words for one
+//! Unknown keys and bad values are errors that name their line. `--overwrite`, `--assume-identical`, `--partial` are words for one
 //! occasion and have no keys.
 
 use std::fs;
@@ -24,6 +25,7 @@ use serde::de::{Deserializer, Error as _};
 use thiserror::Error;
 
 use crate::args::{Attach, GroupName, Standby, VolumeArg};
+use crate::filter::FilterArgs;
 use crate::units::{Size, Sync};
 
 /// Where it is looked for when no other is named.
@@ -82,6 +84,7 @@ struct AttachSection {
     insecure: bool,
     control: Option<PathBuf>,
     detach_on_exit: bool,
+    filter: FilterArgs,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -145,6 +148,7 @@ impl Config {
         or_this(&mut args.control, file.control);
         args.insecure |= file.insecure;
         args.detach_on_exit |= file.detach_on_exit;
+        args.filter.fill(file.filter);
     }
 
     /// Fills what the command line left open.

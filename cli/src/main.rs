@@ -8,6 +8,7 @@ mod config;
 mod control;
 mod demo;
 mod exit;
+mod filter;
 mod node;
 mod progress;
 mod signals;

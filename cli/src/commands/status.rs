@@ -116,6 +116,11 @@ fn fill(table: &mut Table, role: &str, group: &str, view: &View) {
     row("resynced", bytes(view.resynced));
     if role == "primary" {
         row("dirty", bytes(view.dirty));
+        if !view.filter.0.is_empty() {
+            row("filter", view.filter.0.clone());
+            row("kept out", by_reason(&view.filter.1));
+        }
+        row("reads, not carried", view.reads_in_words());
         row("lost", view.losses());
         row("read back instead", by_reason(&view.read_back));
         row("full copies", view.full_syncs.to_string());

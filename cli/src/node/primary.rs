@@ -55,6 +55,8 @@ impl Plan {
         let to = args.to.clone().ok_or_else(|| usage("name the standby with --to HOST:PORT"))?;
         check_address(&to, args.insecure)?;
         check_sizes(args)?;
+        let (filter, identical) = (args.filter.filter(), args.assume_identical);
+        filter.check_replication(args.partial, identical).map_err(|error| failed(error.into()))?;
         let devices = identify(&args.devices)?;
         let group = args.group.clone().unwrap_or_default();
         let dir = args.dir.clone().unwrap_or_else(|| default_dir(&group));
@@ -72,6 +74,8 @@ impl Plan {
             insecure: args.insecure,
             assume_identical: args.assume_identical,
             layer: args.layer.unwrap_or_default(),
+            filter,
+            partial: args.partial,
             bpffs: features::BPFFS.into(),
         };
         Ok(Self { config, devices, group })

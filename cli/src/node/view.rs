@@ -42,6 +42,10 @@ pub(crate) struct View {
     pub(crate) read_back: Vec<(String, u64)>,
     /// Volumes.
     pub(crate) volumes: Vec<String>,
+    /// The filter in words, and what it kept out, by reason.
+    pub(crate) filter: (String, Vec<(String, u64)>),
+    /// Reads seen: their number and bytes, and those of them that programs sent past the block layer.
+    pub(crate) reads: (u64, u64, Vec<(String, u64)>),
 }
 
 fn text(status: &Value, pointer: &str) -> String {
@@ -66,7 +70,7 @@ fn counts(status: &Value, pointer: &str) -> Vec<(String, u64)> {
 const LOST: [&str; 7] =
     ["completions", "payloads", "payloads_missing", "payloads_shed", "table_full", "unreadable", "malformed"];
 /// Not carried on purpose, or counted by another reason already.
-const NO_LOSS: [&str; 4] = ["filtered", "gaps", "gap_completions", "repeated"];
+const NO_LOSS: [&str; 4] = ["uncarried", "gaps", "gap_completions", "repeated"];
 
 fn losses(status: &Value, lost: bool) -> Vec<(String, u64)> {
     let wanted = |name: &str| LOST.contains(&name) == lost && !NO_LOSS.contains(&name);
@@ -104,6 +108,12 @@ impl View {
             lost: losses(status, true),
             read_back: losses(status, false),
             volumes: list(status, "/devices"),
+            filter: (text(status, "/filter"), counts(status, "/filtered")),
+            reads: (
+                number(status, "/reads_seen") + number(status, "/passthrough_reads"),
+                number(status, "/read_bytes_seen") + number(status, "/passthrough_read_bytes"),
+                counts(status, "/passthrough_reads_by_opcode"),
+            ),
         }
     }
 
@@ -125,6 +135,8 @@ impl View {
             lost: Vec::new(),
             read_back: Vec::new(),
             volumes: volumes(status, "/target/path"),
+            filter: Default::default(),
+            reads: Default::default(),
         }
     }
 
@@ -136,9 +148,17 @@ impl View {
         part(true, format!("lag {} / {} entries", duration(self.lag), self.lag_entries));
         part(self.journal.1 > 0, format!("journal {}", bytes(self.journal.0)));
         part(self.dirty > 0, format!("dirty {}", bytes(self.dirty)));
+        part(!self.filter.0.is_empty(), format!("filtered {}", self.filter.1.iter().map(|(_, n)| n).sum::<u64>()));
         part(!self.lost.is_empty(), format!("lost {}", self.losses()));
         part(!self.reason.is_empty(), self.reason.clone());
         parts.join(" · ")
+    }
+
+    /// Reads in words.
+    pub(crate) fn reads_in_words(&self) -> String {
+        let (count, size, by_opcode) = &self.reads;
+        let of_programs = if by_opcode.is_empty() { String::new() } else { format!("; of programs: {}", by_reason(by_opcode)) };
+        format!("{count}, {}{of_programs}", bytes(*size))
     }
 
     /// Losses in words.
@@ -176,7 +196,7 @@ mod tests {
     fn a_primary_is_put_into_words() {
         let status = json!({
             "state": "SyncSource", "peer": "Inconsistent", "lag_seconds": 1.2, "lag_entries": 7, "dirty_bytes": 65536,
-            "journal_used": 1024, "journal_total": 4096, "losses": {"table_full": 3, "payloads": 0, "unseen": 2, "filtered": 9},
+            "journal_used": 1024, "journal_total": 4096, "losses": {"table_full": 3, "payloads": 0, "unseen": 2, "uncarried": 9},
             "devices": ["/dev/sdb"],
         });
         let view = View::of(Role::Primary, &status);
@@ -184,6 +204,18 @@ mod tests {
         assert_eq!(by_reason(&view.read_back), "2 unseen");
         let line = "SyncSource · Inconsistent · lag 1.2 s / 7 entries · journal 1.00 KiB · dirty 64.00 KiB · lost 3 table full";
         assert_eq!(view.line(), line);
+    }
+
+    #[test]
+    fn a_filter_and_reads_are_put_into_words() {
+        let status = json!({
+            "state": "Partial", "filter": "--comm fio", "filtered": {"range": 0, "process": 12}, "reads_seen": 5,
+            "read_bytes_seen": 4096, "passthrough_reads": 2, "passthrough_reads_by_opcode": {"INQUIRY": 2},
+        });
+        let view = View::of(Role::Primary, &status);
+        assert_eq!((view.filter.0.as_str(), by_reason(&view.filter.1).as_str()), ("--comm fio", "12 process"));
+        assert_eq!(view.reads_in_words(), "7, 4.00 KiB; of programs: 2 INQUIRY");
+        assert_eq!(view.line(), "Partial · lag 0 ms / 0 entries · filtered 12");
     }
 
     #[test]
