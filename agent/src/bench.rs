@@ -85,7 +85,13 @@ fn observe(
     let observed = Observed::claim(&bench_config(device, ring_bytes), &host)?;
     let btf = Btf::kernel()?;
     let layout = layout::find(&btf, 16)?;
-    let mut spec = ProbeSpec { volumes: observed.volumes(), ring_bytes, layout, tape: None, filter: probe_types::filter::Filter::default() };
+    let mut spec = ProbeSpec {
+        volumes: observed.volumes(),
+        ring_bytes,
+        layout,
+        tape: None,
+        filter: probe_types::filter::Filter::default(),
+    };
     let mut probe = Probe::load(&mut spec, pins)?;
     let ring = probe.ring.take().ok_or(crate::probe::ProbeError::Incomplete("RING"))?;
     let probe = Arc::new(probe);

@@ -14,8 +14,8 @@ use journal::{Config, Journal, Reader, RealDisk};
 use probe_types::{CpuCounters, UnitKey, Volume};
 use replication::dirty::DirtyMap;
 use replication::epochs::{EpochTracker, SLOTS};
-use replication::scope::Scope;
 use replication::primary::{Covered, JournalExtent, Primary, PrimaryConfig, Restored};
+use replication::scope::Scope;
 use tracing::{info, warn};
 
 use crate::btf::Btf;
@@ -463,7 +463,14 @@ fn volume_info(name: &str, device: &Device) -> VolumeInfo {
     let (path, read_only) = (device.path.clone(), device.read_only);
     if let Some(unit) = &device.tape {
         let (inflight, size) = (unit.join("device_busy"), unit.join("type"));
-        return VolumeInfo { identity: VolumeIdentity::sequential(name), path, inflight, size, diskseq: None, read_only };
+        return VolumeInfo {
+            identity: VolumeIdentity::sequential(name),
+            path,
+            inflight,
+            size,
+            diskseq: None,
+            read_only,
+        };
     }
     VolumeInfo {
         identity: VolumeIdentity::blocks(name, device.size, device.logical_block),

@@ -9,8 +9,8 @@ use formats::scsi::DeviceType;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{address, tape};
 use super::host::{DeviceNumber, FileKind, Host, device_number, name_of, number, text};
+use super::{address, tape};
 
 /// Unit of `size` and `start` in sysfs, whatever the device's own block size is.
 const SECTOR: u64 = 512;

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use formats::entry::{Entry, EntryHeader, HEADER_LEN, PayloadInfo, Region};
-use formats::wire::{Ack, FrameKind, HashReply, HashRequest, Hello, MIN_VERSION, Refuse, RefuseCode, Resend, VERSION, Welcome};
+use formats::wire::{
+    Ack, FrameKind, HashReply, HashRequest, Hello, MIN_VERSION, Refuse, RefuseCode, Resend, VERSION, Welcome,
+};
 use formats::{ByteRange, Position, VolumeIndex};
 use journal::{Reader, RealDisk};
 use link::{FrameReader, FrameWriter, LinkError, Transport};

@@ -26,7 +26,8 @@ use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use formats::scsi::DeviceType;
 use probe_types::{
-    CpuCounters, EPOCH_SLOTS, InFlight, Layout, MAX_VOLUMES, OpcodeRule, Order, TABLE_BUCKETS, TABLE_WAYS, UnitKey, Volume,
+    CpuCounters, EPOCH_SLOTS, InFlight, Layout, MAX_VOLUMES, OpcodeRule, Order, TABLE_BUCKETS, TABLE_WAYS, UnitKey,
+    Volume,
 };
 
 use self::pins::Pins;
