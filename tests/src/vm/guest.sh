@@ -46,6 +46,56 @@ replicate() {
     drained_equal passthrough
 }
 
+# The bytes at a sector of a disk or image: sectors FILE FIRST COUNT.
+sectors() { dd if="$1" bs=512 skip="$2" count="$3" 2>/dev/null | md5sum; }
+
+# filter_case DISK: named by its SCSI address, and of all commands one operation code is carried. The rest is kept out by
+# number, what is read is counted by name, and the standby is never called a copy.
+filter_case() {
+    case=filter
+    device=/dev/$1
+    dir=/tmp/$case
+    mkdir -p "$dir"
+    port=$((port + 1))
+    address=$(basename "$(readlink -f "/sys/block/$1/device")")
+    truncate -s "$(blockdev --getsize64 "$device")" "$dir/image"
+    set -- "$address" --name disk --group "$case" --to 127.0.0.1:$port --dir "$dir/agent" --opcode "WRITE(16)"
+    blkecho attach "$@" >"$dir/refused.log" 2>&1 && fail "a filter that drops changes was taken without --partial"
+    grep -q "drops changes" "$dir/refused.log" || fail "the refusal does not say why"
+    blkecho standby --listen 127.0.0.1:$port --group "$case" --volume disk="$dir/image" --dir "$dir/standby" \
+        --journal-size 128M >"$dir/standby.log" 2>&1 &
+    standby=$!
+    blkecho attach "$@" --partial --layer scsi --journal-size 128M --ring-size 16M >"$dir/agent.log" 2>&1 &
+    agent=$!
+    if wait_for 60 blkecho drain --group "$case" --timeout 60; then
+        filtered_workload >"$dir/workload.log" 2>&1 || fail "the workload failed"
+        drained filter && check_filtered
+    else
+        fail "the first drain did not end"
+    fi
+    end_pair
+}
+
+filtered_workload() {
+    sg_raw -s 1024 -i /tmp/random "$device" 8a 00 00 00 00 00 00 00 20 00 00 00 00 02 00 00 || return 1
+    sg_raw -s 512 -i /tmp/random "$device" 2a 00 00 00 00 64 00 00 01 00 || return 1
+    dd if=/tmp/random of="$device" bs=4k count=4 seek=100 oflag=direct conv=notrunc || return 1
+    sg_raw -r 36 "$device" 12 00 00 00 24 00
+}
+
+check_filtered() {
+    blkecho status --json >"$dir/status.log"
+    for word in '"state": "Partial"' '"peer": "Inconsistent"' '"filter": "--opcode 0x8a"' '"operation": [1-9]' '"INQUIRY": [1-9]'; do
+        grep -q "$word" "$dir/status.log" || { log_lines=120 fail "status does not say $word"; return; }
+    done
+    [ "$(sectors "$dir/image" 8192 2)" = "$(sectors /tmp/random 0 2)" ] || { fail "the WRITE(16) did not arrive"; return; }
+    for place in "100 1" "800 32"; do
+        # shellcheck disable=SC2086
+        [ "$(sectors "$dir/image" $place)" = "$(sectors /dev/zero $place)" ] || { fail "a WRITE(10) arrived"; return; }
+    done
+    echo "PASS $case opcode"
+}
+
 scsi_disk() {
     modprobe sd_mod
     modprobe scsi_debug dev_size_mb=$((VOLUME_BYTES >> 20)) lbpu=1 lbpws=1 delay=0 || return 1
@@ -87,6 +137,7 @@ blkecho doctor /dev/vda || echo "note: doctor ended with $?"
 scsi_disk || echo "note: no scsi_debug"
 one_case virtio /dev/vda
 one_case scsi /dev/sda
+filter_case sda
 dm_linear || echo "note: no dm linear"
 one_case dm-linear /dev/mapper/linear
 md_mirror || echo "note: no md raid1"

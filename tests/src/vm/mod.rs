@@ -27,6 +27,11 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_has_its_case() {
+        assert!(SCRIPT.lines().any(|line| line == "filter_case sda"));
+    }
+
+    #[test]
     fn the_scripts_parse() {
         for script in [SCRIPT, SCSI_SCRIPT] {
             let mut shell = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().expect("there is a shell");
