@@ -40,7 +40,12 @@ struct VolumeLine {
 
 impl Identity {
     /// A new stream over these volumes.
-    pub(crate) fn draw(names: &[String], devices: &[Device], region_bytes: u32, filter: &str) -> Result<Self, AgentError> {
+    pub(crate) fn draw(
+        names: &[String],
+        devices: &[Device],
+        region_bytes: u32,
+        filter: &str,
+    ) -> Result<Self, AgentError> {
         let stream = format!("{:016x}", random()?);
         Ok(Self { stream, ..Self::expected(names, devices, region_bytes, filter)? })
     }
@@ -54,7 +59,13 @@ impl Identity {
             size: device.size,
             diskseq: device.diskseq,
         });
-        Ok(Self { stream: String::new(), boot: boot_id()?, region_bytes, filter: filter.to_owned(), volumes: volumes.collect() })
+        Ok(Self {
+            stream: String::new(),
+            boot: boot_id()?,
+            region_bytes,
+            filter: filter.to_owned(),
+            volumes: volumes.collect(),
+        })
     }
 
     /// The saved identity, if it is that of these volumes in this boot.

@@ -281,5 +281,6 @@ fn missing(target: Seq, status: &PrimaryStatus) -> Option<String> {
     if status.applied < status.journal_end {
         return Some(format!("{} of {} entries are applied", status.applied, status.journal_end));
     }
-    (status.mode != Mode::Partial && status.peer_data != DataState::Consistent).then(|| "the standby is not consistent yet".into())
+    (status.mode != Mode::Partial && status.peer_data != DataState::Consistent)
+        .then(|| "the standby is not consistent yet".into())
 }

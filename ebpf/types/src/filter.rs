@@ -116,8 +116,8 @@ impl Filter {
     #[must_use]
     pub fn refuses_task(&self, task: &Task) -> u32 {
         let comm = self.comms.iter().any(|comm| comm[0] == task.comm[0] && comm[1] == task.comm[1]);
-        let pid = self.pids.iter().any(|pid| *pid == task.pid);
-        let cgroup = self.cgroups.iter().any(|id| *id == task.cgroup);
+        let pid = self.pids.contains(&task.pid);
+        let cgroup = self.cgroups.contains(&task.cgroup);
         self.unless(kind::COMM, comm) | self.unless(kind::PID, pid) | self.unless(kind::CGROUP, cgroup)
     }
 
