@@ -56,7 +56,7 @@ pub fn of_disk(disk: u64) -> Option<u32> {
 #[inline(always)]
 pub fn of_queue(queue: u64) -> Option<u32> {
     let disk: u64 = read(queue, layout!(queue_disk))?;
-    if disk != 0 || layout!(queue_queuedata) == 0 { of_disk(disk) } else { of_unit(queue) }
+    if disk != 0 || layout!(unit_queue) == 0 { of_disk(disk) } else { of_unit(queue) }
 }
 
 /// The volume of a logical unit without a disk. `queuedata` is a `struct scsi_device` for SCSI queues only

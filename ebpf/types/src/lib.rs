@@ -435,9 +435,10 @@ pub struct Layout {
     pub scsi_sense: u32,
     /// 1 where `cmnd` is a pointer (up to 5.17), 0 where it is the array itself.
     pub scsi_cmnd_is_pointer: u32,
-    /// `struct request_queue`: `queuedata`; 0 when every observed device has a disk behind its queue.
+    /// `struct request_queue`: `queuedata`.
     pub queue_queuedata: u32,
-    /// `struct scsi_device`: `request_queue`.
+    /// `struct scsi_device`: `request_queue`, never its first member; 0 when every observed device has a disk behind its
+    /// queue.
     pub unit_queue: u32,
     /// `struct scsi_device`: `host`.
     pub unit_host: u32,
