@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use formats::scsi::identity::Identity as ScsiIdentity;
 use formats::wire::VolumeIdentity;
 use formats::{Position, Seq, StreamId};
 use journal::{Config, Journal, Reader, RealDisk};
@@ -37,6 +38,7 @@ use crate::probe::filter::Rules;
 use crate::probe::ops::Ops;
 use crate::probe::shared::kernel_barrier;
 use crate::probe::{Probe, ProbeSpec, layout};
+use crate::scsi_identity;
 use crate::selftest;
 use crate::tape;
 
@@ -166,6 +168,8 @@ pub(crate) struct Attached {
     pub spec: ProbeSpec,
     pub ops: Ops,
     pub units: Vec<Option<Unit>>,
+    /// What SCSI disks say of themselves, by volume.
+    said: Vec<Option<Box<ScsiIdentity>>>,
     rules: Rules,
     identity: Identity,
     picked_up: bool,
@@ -178,6 +182,8 @@ fn attach(config: &AgentConfig, observed: &Observed) -> Result<Attached, AgentEr
     let (volumes, tape) = (observed.volumes(), observed.tape());
     let mut spec = ProbeSpec { volumes, ring_bytes: config.ring_bytes, layout, tape, filter: Default::default() };
     let units = layer::choose(config.layer, &observed.devices, &mut spec, &btf)?;
+    // Before the probe sees it.
+    let said = scsi_identity::read_all(&observed.devices, &units);
     let rules = filtering::rules(config, &observed.names, &observed.devices, &units, &btf)?;
     spec.filter = rules.kernel;
     let (ops, pins) = (Ops::of(&btf), pin_dir(&config.bpffs, &config.group));
@@ -186,14 +192,14 @@ fn attach(config: &AgentConfig, observed: &Observed) -> Result<Attached, AgentEr
         && let Some(probe) = Probe::open(&mut spec, &pins)?
     {
         info!("picked up the pinned probe, stream {}", identity.stream());
-        return Ok(Attached { probe, spec, ops, units, rules, identity, picked_up: true });
+        return Ok(Attached { probe, spec, ops, units, said, rules, identity, picked_up: true });
     }
     if crate::probe::remove(&pins)? {
         warn!("removed a pinned probe that belonged to another state directory, filter or set of devices");
     }
     let identity = Identity::draw(&observed.names, &observed.devices, config.region_bytes, &rules.text)?;
     let probe = Probe::load(&mut spec, &pins)?;
-    Ok(Attached { probe, spec, ops, units, rules, identity, picked_up: false })
+    Ok(Attached { probe, spec, ops, units, said, rules, identity, picked_up: false })
 }
 
 fn assemble(
@@ -212,7 +218,7 @@ fn assemble_parts(
     disk: RealDisk,
     attached: Attached,
 ) -> Result<Ready, AgentError> {
-    let Attached { mut probe, spec, ops, units, rules, identity, picked_up } = attached;
+    let Attached { mut probe, spec, ops, units, said, rules, identity, picked_up } = attached;
     let scope = filtering::scope(&rules);
     probe.forget_queues()?;
     let ring = probe.ring.take().ok_or(crate::probe::ProbeError::Incomplete("RING"))?;
@@ -246,7 +252,7 @@ fn assemble_parts(
         identity.save(&config.dir)?;
     }
     let epochs = epochs(&probe, begun.as_ref(), &final_slots);
-    let core = core(config, observed, engine, probe, identity.stream(), (scope, rules.text))?;
+    let core = core(config, observed, engine, probe, identity.stream(), (scope, rules.text), said)?;
     let (reader, shared) = (journal.reader(), Arc::clone(&capture.shared));
     let log = Log::new(LogParts {
         core: Arc::clone(&core),
@@ -429,12 +435,15 @@ fn core(
     probe: Arc<Probe>,
     stream: StreamId,
     (scope, filter): (Scope, String),
+    said: Vec<Option<Box<ScsiIdentity>>>,
 ) -> Result<Arc<Core>, AgentError> {
     let mut readers = Volumes::default();
     let mut volumes = Vec::new();
-    for (name, device) in observed.names.iter().zip(&observed.devices) {
+    for ((name, device), said) in observed.names.iter().zip(&observed.devices).zip(said) {
         readers.0.push(reader(device)?);
-        volumes.push(volume_info(name, device));
+        let mut volume = volume_info(name, device);
+        volume.identity.scsi = said;
+        volumes.push(volume);
     }
     Ok(Core::new(CoreParts {
         engine,

@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use crate::exit::EXIT_CODES;
 use crate::filter::FilterArgs;
+use crate::scsi::ScsiArgs;
 use crate::units::{Size, Sync, Time};
 
 /// Watches a disk in use with eBPF and keeps a second one byte-identical.
@@ -169,6 +170,9 @@ pub(crate) struct Standby {
     /// Write to targets although they hold a file system, partition table or the like
     #[arg(long, alias = "yes-write")]
     pub(crate) overwrite: bool,
+    /// How SCSI targets are used.
+    #[command(flatten, next_help_heading = "SCSI targets (/dev/sgN, /dev/bsg/H:C:T:L, sg:/dev/sdX)")]
+    pub(crate) scsi: ScsiArgs,
 }
 
 /// Arguments of `status`.

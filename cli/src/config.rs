@@ -11,6 +11,8 @@
 //! [standby]
 //! listen = "0.0.0.0:7788"
 //! volumes = ["sdb=/dev/sdc"]
+//! maps = ["sdb:lba=2048"]
+//! retries = ["busy=500/10m"]
 //! ```
 //!
 //! Unknown keys and bad values are errors that name their line. `--overwrite`, `--assume-identical`, `--partial` are words for one
@@ -26,6 +28,7 @@ use thiserror::Error;
 
 use crate::args::{Attach, GroupName, Standby, VolumeArg};
 use crate::filter::FilterArgs;
+use crate::scsi::{MapArg, OpaqueArg, RetryArg, TimeoutArg};
 use crate::units::{Size, Sync};
 
 /// Where it is looked for when no other is named.
@@ -99,6 +102,11 @@ struct StandbySection {
     serial: bool,
     insecure: bool,
     control: Option<PathBuf>,
+    maps: Vec<MapArg>,
+    opaque: Option<OpaqueArg>,
+    reproduce_unreadable: bool,
+    retries: Vec<RetryArg>,
+    scsi_timeouts: Vec<TimeoutArg>,
 }
 
 impl<'de> Deserialize<'de> for GroupName {
@@ -161,6 +169,11 @@ impl Config {
         or_this(&mut args.journal_size, file.journal_size);
         or_this(&mut args.depth, file.depth);
         or_this(&mut args.control, file.control);
+        or_these(&mut args.scsi.maps, file.maps);
+        or_this(&mut args.scsi.opaque, file.opaque);
+        or_these(&mut args.scsi.retries, file.retries);
+        or_these(&mut args.scsi.timeouts, file.scsi_timeouts);
+        args.scsi.reproduce_unreadable |= file.reproduce_unreadable;
         args.serial |= file.serial;
         args.insecure |= file.insecure;
     }
@@ -181,6 +194,7 @@ fn or_these<T>(flags: &mut Vec<T>, file: Vec<T>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scsi::ScsiArgs;
 
     fn load(text: &str) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
@@ -204,7 +218,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named_with_their_line() {
-        let error = |text| load(text).unwrap_err().to_string();
+        let error = |text: &str| load(text).unwrap_err().to_string();
         let text = error("[attach]\n\nring = 5\n");
         assert!(text.contains("line 3") && text.contains("unknown field `ring`"), "{text}");
         let text = error("[standby]\njournal-size = \"lots\"\n");
@@ -212,6 +226,16 @@ mod tests {
         let text = error("[standby]\nvolumes = [\"a=/x\",\n \"b\"]\n");
         assert!(text.contains("line 2") && text.contains("NAME=DEV"), "{text}");
         assert!(error("[attach]\nassume-identical = true").contains("line 2"));
+        for (line, word) in [
+            ("maps = [\"a:block=512\"]", "another size cannot be mapped"),
+            ("opaque = \"skip\"", "stop, reread, ignore or issue"),
+            ("retries = [\"busy=x\"]", "no number of retries"),
+            ("scsi-timeouts = [\"0x93=1s\"]", "between 7 s"),
+            ("reproduce-unreadable = 1", "expected a boolean"),
+        ] {
+            let text = error(&format!("[standby]\n\n{line}\n"));
+            assert!(text.contains("line 3") && text.contains(word), "{text}");
+        }
     }
 
     #[test]
@@ -220,5 +244,20 @@ mod tests {
         let mut args = Standby::default();
         Config::default().fill_standby(&mut args);
         assert!(args.listen.is_none());
+    }
+
+    #[test]
+    fn scsi_targets_are_told_by_flags_or_keys() {
+        let text = "[standby]\nmaps = ['a:lba=8']\nopaque = 'ignore'\nreproduce-unreadable = true\nretries = \
+                    ['busy=9']\nscsi-timeouts = ['0x35=4m']";
+        let mut args = Standby {
+            scsi: ScsiArgs { opaque: Some("issue".parse().unwrap()), ..Default::default() },
+            ..Standby::default()
+        };
+        load(text).unwrap().fill_standby(&mut args);
+        let (settings, words) = (args.scsi.settings().unwrap(), &args.scsi);
+        assert_eq!(settings.mapping("a").lba_offset, 8);
+        assert_eq!(words.opaque, Some("issue".parse().unwrap()));
+        assert!(settings.policy.reproduce_unreadable && words.retries.len() == 1 && words.timeouts.len() == 1);
     }
 }

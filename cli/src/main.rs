@@ -11,6 +11,7 @@ mod exit;
 mod filter;
 mod node;
 mod progress;
+mod scsi;
 mod signals;
 mod units;
 

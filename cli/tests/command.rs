@@ -92,6 +92,22 @@ fn wait_for(what: impl Fn() -> bool) {
 #[test]
 fn wrong_usage_is_2_and_names_what_is_wrong() {
     let place = Place::new();
+    let standby = ["standby", "--listen", "127.0.0.1:0", "--volume", "x=y"];
+    let with = |flags: [&'static str; 2]| [&standby[..], &flags].concat();
+    let scsi: [(&[&str], &str); 8] = [
+        (&with(["--map", "x"]), "NAME:lba=N,lun=N"),
+        (&with(["--map", "x:block=4096"]), "another size cannot be mapped"),
+        (&with(["--map", "z:lba=1"]), "there is no volume of this name"),
+        (&with(["--map", "x:lba=-8"]), "no place for the first 8 blocks"),
+        (&with(["--opaque", "guess"]), "stop, reread, ignore or issue"),
+        (&with(["--retries", "luck=3"]), "no class of retries"),
+        (&with(["--scsi-timeout", "0x93=never"]), "no time"),
+        (&with(["--scsi-timeout", "0x93=2s"]), "between 7 s"),
+    ];
+    for (args, word) in scsi {
+        let (code, text) = place.run(args);
+        assert!(code == 2 && text.contains(word), "{args:?}: {code} {text}");
+    }
     let cases: [(&[&str], &str); 7] = [
         (&["attach", "/dev/none"], "--to"),
         (&["attach", "/dev/none", "--to", "127.0.0.1:1"], "no such device: /dev/none"),
@@ -159,6 +175,8 @@ fn a_socket_without_its_service_is_5() {
 fn a_standby_answers_and_ends_cleanly() {
     let place = Place::new();
     let volume = format!("data={}", place.image("image", 1 << 20));
+    let (code, text) = said(&place.standby("g", &volume).args(["--map", "data:lba=8"]).output().unwrap());
+    assert!(code == 6 && text.contains("takes no SCSI commands") && text.contains("sg:/dev/sdX"), "{code} {text}");
     let running = Running::start(&mut place.standby("g", &volume));
     wait_for(|| place.run(&["status"]).0 == 0);
     let (_, text) = place.run(&["status"]);
@@ -203,6 +221,9 @@ fn help_man_and_completions_come_from_one_source() {
     }
     assert!(place.run(&["--help"]).1.contains("refused for safety"));
     assert!(place.run(&["man"]).1.contains("Exit codes"));
+    for flag in ["map", "opaque", "reproduce", "retries", "scsi"] {
+        assert!(place.run(&["man"]).1.contains(&format!("\\-\\-{flag}")), "--{flag} is in the manual");
+    }
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn fill(table: &mut Table, role: &str, group: &str, view: &View) {
     row("journal", format!("{} of {}", bytes(view.journal.0), bytes(view.journal.1)));
     row("carried", format!("{} entries, {}", view.entries, bytes(view.bytes)));
     row("resynced", bytes(view.resynced));
+    view.scsi.iter().for_each(|(name, text)| row(name, text.clone()));
     if role == "primary" {
         row("dirty", bytes(view.dirty));
         if !view.filter.0.is_empty() {

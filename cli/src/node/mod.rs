@@ -1,6 +1,7 @@
 //! The services that run in this process, behind the control socket. Thin: all work is the agent's and the replayer's.
 
 pub(crate) mod primary;
+pub(crate) mod scsi_view;
 pub(crate) mod signature;
 pub(crate) mod standby;
 pub(crate) mod view;

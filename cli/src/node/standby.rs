@@ -48,6 +48,7 @@ pub(crate) fn plan(args: &StandbyArgs) -> Done<(StandbyConfig, GroupName)> {
     config.insecure = args.insecure;
     config.serial = args.serial;
     config.depth = args.depth.unwrap_or(config.depth);
+    config.scsi = args.scsi.settings()?;
     config.journal_bytes = args.journal_size.map_or(config.journal_bytes, |size| size.0);
     Ok((config, group))
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::scsi_view;
 use crate::control::Role;
 use crate::units::{bytes, duration};
 
@@ -42,6 +43,8 @@ pub(crate) struct View {
     pub(crate) read_back: Vec<(String, u64)>,
     /// Volumes.
     pub(crate) volumes: Vec<String>,
+    /// Lines about targets that take SCSI commands.
+    pub(crate) scsi: Vec<(String, String)>,
     /// The filter in words, and what it kept out, by reason.
     pub(crate) filter: (String, Vec<(String, u64)>),
     /// Reads seen: their number and bytes, and those of them that programs sent past the block layer.
@@ -108,6 +111,7 @@ impl View {
             lost: losses(status, true),
             read_back: losses(status, false),
             volumes: list(status, "/devices"),
+            scsi: Vec::new(),
             filter: (text(status, "/filter"), counts(status, "/filtered")),
             reads: (
                 number(status, "/reads_seen") + number(status, "/passthrough_reads"),
@@ -135,6 +139,7 @@ impl View {
             lost: Vec::new(),
             read_back: Vec::new(),
             volumes: volumes(status, "/target/path"),
+            scsi: scsi_view::lines(status),
             filter: Default::default(),
             reads: Default::default(),
         }
@@ -157,7 +162,8 @@ impl View {
     /// Reads in words.
     pub(crate) fn reads_in_words(&self) -> String {
         let (count, size, by_opcode) = &self.reads;
-        let of_programs = if by_opcode.is_empty() { String::new() } else { format!("; of programs: {}", by_reason(by_opcode)) };
+        let of_programs =
+            if by_opcode.is_empty() { String::new() } else { format!("; of programs: {}", by_reason(by_opcode)) };
         format!("{count}, {}{of_programs}", bytes(*size))
     }
 

@@ -7,7 +7,8 @@ use formats::{PayloadEncoding, Record, scsi};
 use replication::errors::{RowCounters, RowIndex, Scope, StopReason};
 use thiserror::Error;
 
-use crate::target::{Effect, TargetError};
+use crate::scsi::identity::{Difference, Identity};
+use crate::target::{Effect, ScsiReport, TargetError};
 
 /// A target to which captured commands are issued again, as the error consistency table says
 /// (`docs/error-consistency.md`).
@@ -27,6 +28,15 @@ pub trait CommandTarget: Send + Sync {
 
     /// How often each row of the table was used since the target was opened, for `status`.
     fn rows(&self) -> RowCounters;
+
+    /// How its device differs from the primary's as that describes itself, the most severe first.
+    fn compare(&self, primary: &Identity) -> Vec<Difference>;
+
+    /// A primary's device is the one that it stands for from now on; none when the primary does not tell.
+    fn meet(&self, primary: Option<&Identity>);
+
+    /// What `status` shows of it.
+    fn report(&self) -> ScsiReport;
 
     /// Ends all waits between retries, now and from now on: what waits ends with [`NotApplied::Abandoned`]. For the end of
     /// a standby, which must not wait for a device that is busy for minutes.
@@ -90,9 +100,7 @@ pub enum NotApplied {
         why: Unapplied,
     },
     /// Writes that the device had taken may be lost.
-    #[error(
-        "writes that the device had taken may be lost, told by {why}; they are applied again from the journal"
-    )]
+    #[error("writes that the device had taken may be lost, told by {why}; they are applied again from the journal")]
     Lost {
         /// Who told it.
         why: Unapplied,

@@ -10,10 +10,12 @@ use link::LinkError;
 use thiserror::Error;
 
 use crate::state_file::StateFileError;
-use crate::target::CheckError;
+use crate::target::{CheckError, ScsiSettings};
 
 /// Smallest journal, in bytes: several frames of the largest size, so that trimming always makes room.
 pub const MIN_JOURNAL_BYTES: u64 = 128 << 20;
+/// Behind the path of a target whose content is moved, as the checkpoint records it; the number of blocks follows.
+pub(super) const MOVED: &str = " lba=+";
 /// Largest number of workers.
 pub const MAX_DEPTH: usize = 256;
 
@@ -44,6 +46,8 @@ pub struct StandbyConfig {
     pub keepalive: Duration,
     /// A primary that is silent for this long is taken for gone.
     pub link_timeout: Duration,
+    /// How targets that take SCSI commands are used.
+    pub scsi: ScsiSettings,
 }
 
 impl StandbyConfig {
@@ -63,6 +67,7 @@ impl StandbyConfig {
             queue_bytes: 64 << 20,
             keepalive: Duration::from_secs(1),
             link_timeout: Duration::from_secs(10),
+            scsi: ScsiSettings::default(),
         }
     }
 
@@ -86,7 +91,35 @@ impl StandbyConfig {
         if self.keepalive.is_zero() || self.link_timeout <= self.keepalive || self.checkpoint_interval.is_zero() {
             return bad("intervals must not be zero, and the link time-out must exceed the keep-alive".into());
         }
-        self.check_names()
+        self.check_names()?;
+        self.check_mappings()
+    }
+
+    fn check_mappings(&self) -> Result<(), StandbyError> {
+        for (name, mapping) in &self.scsi.mappings {
+            let bad = |what: String| Err(StandbyError::Config(format!("--map of volume {name:?}: {what}")));
+            if !self.volumes.iter().any(|(volume, _)| volume == name) {
+                return bad("there is no volume of this name; name one of those given with --volume".to_owned());
+            }
+            if mapping.lba_offset < 0 {
+                let blocks = mapping.lba_offset.unsigned_abs();
+                return bad(format!(
+                    "lba={} leaves no place for the first {blocks} blocks of the volume; use 0 or more",
+                    mapping.lba_offset
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The target of a volume as the checkpoint records it: its path, and by how much content is moved there.
+    pub(super) fn kept_on(&self, volume: &str) -> Option<String> {
+        let (name, path) = self.volumes.iter().find(|(name, _)| name == volume)?;
+        let path = path.to_string_lossy();
+        Some(match self.scsi.mapping(name).lba_offset {
+            0 => path.into_owned(),
+            offset => format!("{path}{MOVED}{offset}"),
+        })
     }
 
     fn check_names(&self) -> Result<(), StandbyError> {
@@ -187,7 +220,9 @@ mod tests {
     fn the_defaults_are_accepted_and_each_bad_value_is_named() {
         assert!(config().check().is_ok());
         type Case = (&'static str, fn(&mut StandbyConfig));
-        let cases: [Case; 7] = [
+        let cases: [Case; 9] = [
+            ("no volume of this name", |c| c.scsi.mappings = [("b".to_owned(), "lba=1".parse().unwrap())].into()),
+            ("the first 5 blocks", |c| c.scsi.mappings = [("a".to_owned(), "lba=-5".parse().unwrap())].into()),
             ("0 volumes", |c| c.volumes.clear()),
             ("named twice", |c| c.volumes.push(("a".into(), "/u".into()))),
             ("1 to 128 bytes", |c| c.volumes[0].0.clear()),

@@ -21,6 +21,7 @@ use super::start::Named;
 use super::status::{
     AppliedCounts, HoleStatus, JournalStatus, OutOfSyncStatus, StandbyStatus, StateWord, VolumeStatus,
 };
+use crate::command::CommandTarget;
 use crate::pool::{ApplyError, Done, Job, Outcome};
 use crate::target::Target;
 
@@ -431,7 +432,8 @@ impl Core {
     fn volume_status(&self, (name, target): &Named) -> VolumeStatus {
         let same = |mapped: &&Mapped| mapped.target.as_ref().is_some_and(|other| Arc::ptr_eq(other, target));
         let primary_size = self.table.iter().find(same).map(|mapped| mapped.size);
-        VolumeStatus { name: name.clone(), target: target.info(), primary_size }
+        let scsi = target.commands().map(CommandTarget::report);
+        VolumeStatus { name: name.clone(), target: target.info(), primary_size, scsi }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod bench;
 mod budget;
 mod checkpoint;
 mod config;
+mod devices;
 mod engine;
 mod frame;
 mod hash;
@@ -64,7 +65,7 @@ impl StandbyService {
         config.check()?;
         let host = Host::default();
         let open = |(name, path): &(String, std::path::PathBuf)| {
-            let target = crate::target::open(path, &host);
+            let target = crate::target::open_for(path, &host, name, &config.scsi);
             let target = target.map_err(|source| StandbyError::Target { volume: name.clone(), source })?;
             Ok((name.clone(), target))
         };
@@ -93,7 +94,11 @@ impl StandbyService {
     pub fn known_targets(dir: &std::path::Path) -> Vec<(String, std::path::PathBuf)> {
         let state = crate::state_file::StateFile::peek(dir);
         let volumes = state.map(|state| state.volumes).unwrap_or_default();
-        volumes.iter().map(|v| (v.name.to_string_lossy(), v.target.to_string_lossy().into())).collect()
+        let path = |target: String| match target.rsplit_once(config::MOVED) {
+            Some((path, blocks)) if blocks.parse::<u64>().is_ok() => path.to_owned(),
+            _ => target,
+        };
+        volumes.iter().map(|v| (v.name.to_string_lossy(), path(v.target.to_string_lossy()).into())).collect()
     }
 }
 

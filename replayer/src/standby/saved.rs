@@ -24,10 +24,9 @@ pub(super) fn to_record(state: &StandbyState, config: &StandbyConfig) -> Standby
 }
 
 fn to_volume(volume: &StreamVolume, config: &StandbyConfig) -> StateVolume {
-    let target = config.volumes.iter().find(|(name, _)| *name == volume.name);
     StateVolume {
         name: volume.name.as_str().into(),
-        target: target.map(|(_, path)| path.to_string_lossy().as_ref().into()).unwrap_or_default(),
+        target: config.kept_on(&volume.name).map(|target| target.as_str().into()).unwrap_or_default(),
         size: volume.size,
         block_size: volume.block_size,
     }

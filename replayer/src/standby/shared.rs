@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use super::budget::Budget;
 use super::checkpoint::Keeper;
 use super::config::StandbyConfig;
+use super::devices;
 use super::engine::{Core, Mapped};
 use super::frame::Frame;
 use super::hash::{self, HashError};
@@ -154,7 +155,9 @@ impl Shared {
                 volume.block_size = ANY_BLOCK;
             }
         }
+        devices::check(&hello, &self.targets)?;
         let (id, accepted) = self.core().begin_session(&hello, peer, &self.targets)?;
+        devices::meet(&hello, &self.targets);
         if accepted.save_first.is_some() {
             let saved = self.save_checkpoint();
             if !matches!(saved, Ok(true)) {

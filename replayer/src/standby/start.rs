@@ -108,12 +108,9 @@ fn check_same_targets(config: &StandbyConfig, record: &StandbyRecord, waiting: b
     for kept in &record.volumes {
         let (volume, was) = (kept.name.to_string_lossy(), kept.target.to_string_lossy());
         let dir = config.dir.clone();
-        match config.volumes.iter().find(|(name, _)| *name == volume) {
-            Some((_, path)) if path.to_string_lossy() == was => {}
-            Some((_, path)) => {
-                let now = path.display().to_string();
-                return Err(StandbyError::TargetChanged { volume, was, now, dir });
-            }
+        match config.kept_on(&volume) {
+            Some(now) if now == was => {}
+            Some(now) => return Err(StandbyError::TargetChanged { volume, was, now, dir }),
             None if waiting => return Err(StandbyError::VolumeMissing { volume, was, dir }),
             None => {}
         }

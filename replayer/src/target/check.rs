@@ -66,6 +66,15 @@ pub enum CheckError {
         /// Which path.
         path: PathBuf,
     },
+    /// It takes no SCSI commands, and only for those is there a mapping.
+    #[error(
+        "{} takes no SCSI commands, so it cannot be mapped: name /dev/sgN, /dev/bsg/H:C:T:L or sg:/dev/sdX, or leave \
+         --map out", path.display()
+    )]
+    NotMappable {
+        /// Which path.
+        path: PathBuf,
+    },
     /// It has no bytes.
     #[error("{} is empty: give it at least the size of the primary's volume", path.display())]
     Empty {

@@ -30,7 +30,10 @@ pub use check::{CheckError, Host};
 pub use image::ImageTarget;
 pub use memory::MemoryTarget;
 pub(crate) use raw::RawFile;
-pub use scsi::{OpenError as ScsiOpenError, Options as ScsiOptions, ScsiTarget, describe as describe_scsi};
+pub use scsi::{
+    OpenError as ScsiOpenError, Options as ScsiOptions, RetryCount, RowCount, ScsiReport, ScsiTarget,
+    Settings as ScsiSettings, TimeoutError, TimeoutFor, Timeouts, describe as describe_scsi, opaque_word,
+};
 
 use crate::command::CommandTarget;
 
@@ -172,8 +175,24 @@ pub trait Target: Send + Sync {
 /// # Errors
 /// [`CheckError`] says why it must not be written.
 pub fn open(path: &Path, host: &Host) -> Result<Arc<dyn Target>, CheckError> {
+    open_for(path, host, "", &ScsiSettings::default())
+}
+
+/// The same for a volume of this name, with what is said about SCSI targets.
+///
+/// # Errors
+/// As [`open`]; also when a target is mapped that takes no SCSI commands.
+pub fn open_for(
+    path: &Path,
+    host: &Host,
+    volume: &str,
+    settings: &ScsiSettings,
+) -> Result<Arc<dyn Target>, CheckError> {
     if scsi::is_scsi(path, host) {
-        return Ok(Arc::new(scsi::open(path, host)?));
+        return Ok(Arc::new(scsi::open(path, host, volume, settings)?));
+    }
+    if settings.mappings.contains_key(volume) {
+        return Err(CheckError::NotMappable { path: path.to_owned() });
     }
     match check::admit(path, host)? {
         check::Admitted::Block(geometry) => Ok(Arc::new(BlockTarget::open(path, geometry)?)),

@@ -17,6 +17,8 @@ mod drive;
 mod effects;
 mod open;
 mod pieces;
+mod report;
+mod settings;
 mod timeout;
 mod wait;
 
@@ -31,6 +33,9 @@ use replication::errors::{CommandKind, Equivalent, Policy, PrimaryOutcome, RowCo
 
 pub use open::{OpenError, describe};
 pub(super) use open::{is_scsi, open};
+pub use report::{RetryCount, RowCount, ScsiReport, opaque_word};
+pub use settings::Settings;
+pub use timeout::{TimeoutError, TimeoutFor, Timeouts};
 
 use super::{Effect, Target, TargetError, TargetInfo, check_range};
 use crate::command::{CommandTarget, NotApplied};
@@ -52,9 +57,11 @@ pub struct Options {
     pub mapping: Mapping,
     /// Limits and rules of the error consistency table.
     pub policy: Policy,
+    /// Time-outs of commands.
+    pub timeouts: Timeouts,
     /// Most bytes of one transfer that the host takes.
     pub max_transfer: u32,
-    /// Whether what the primary unmaps reads as zeros there (LBPRZ of the primary).
+    /// Whether what the primary unmaps reads as zeros there (LBPRZ), until it tells.
     pub primary_reads_zeros: bool,
     /// The recorded device, where it is known: a dangerous difference refuses the target.
     pub recorded: Option<Identity>,
@@ -68,6 +75,7 @@ impl Options {
             path,
             mapping: Mapping::default(),
             policy: Policy::default(),
+            timeouts: Timeouts::default(),
             max_transfer: USUAL_TRANSFER,
             primary_reads_zeros: true,
             recorded: None,
@@ -84,6 +92,7 @@ pub struct ScsiTarget {
     block_size: u32,
     size: u64,
     rows: Mutex<RowCounters>,
+    ledger: report::Ledger,
     waits: Waits,
     /// It does not take WRITE SAME or UNMAP, as it said once.
     no_same: AtomicBool,

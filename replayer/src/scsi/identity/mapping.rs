@@ -20,6 +20,12 @@ pub enum MappingError {
     /// A word that is none of a mapping's.
     #[error("{0:?} is no part of a mapping; write for example lba=+2048 or lun=1, separated by commas")]
     Word(String),
+    /// No word at all.
+    #[error("a mapping that says nothing; write for example lba=+2048 or lun=1, or leave it out")]
+    Nothing,
+    /// The same thing twice.
+    #[error("{0} is mapped twice; write it once")]
+    Twice(&'static str),
     /// The size of blocks.
     #[error("blocks of another size cannot be mapped; use a device with the primary's block size")]
     BlockSize,
@@ -38,16 +44,27 @@ impl FromStr for Mapping {
 
     /// `lba=OFFSET` and `lun=LUN`, separated by commas.
     fn from_str(text: &str) -> Result<Self, MappingError> {
-        let mut mapping = Self::default();
+        let (mut mapping, mut offset) = (Self::default(), None);
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             match word.split_once('=') {
-                Some(("lba", value)) => mapping.lba_offset = number("lba", value)?,
-                Some(("lun", value)) => mapping.lun = Some(number("lun", value)?),
+                Some(("lba", value)) => once("lba", &mut offset, value)?,
+                Some(("lun", value)) => once("lun", &mut mapping.lun, value)?,
                 Some(("block" | "block-size" | "block_size", _)) => return Err(MappingError::BlockSize),
                 _ => return Err(MappingError::Word(word.to_owned())),
             }
         }
+        if offset.is_none() && mapping.lun.is_none() {
+            return Err(MappingError::Nothing);
+        }
+        mapping.lba_offset = offset.unwrap_or(0);
         Ok(mapping)
+    }
+}
+
+fn once<T: FromStr>(key: &'static str, place: &mut Option<T>, value: &str) -> Result<(), MappingError> {
+    match place.replace(number(key, value)?) {
+        Some(_) => Err(MappingError::Twice(key)),
+        None => Ok(()),
     }
 }
 

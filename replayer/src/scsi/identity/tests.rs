@@ -134,6 +134,8 @@ fn a_mapping_moves_but_never_resizes_blocks() {
     assert_eq!("lba=+2048, lun=3".parse(), Ok(Mapping { lba_offset: 2048, lun: Some(3) }));
     assert_eq!("lba=-1".parse(), Ok(Mapping { lba_offset: -1, lun: None }));
     assert_eq!("block=512".parse::<Mapping>(), Err(MappingError::BlockSize));
+    assert_eq!("".parse::<Mapping>(), Err(MappingError::Nothing));
+    assert_eq!("lun=1,lun=2".parse::<Mapping>(), Err(MappingError::Twice("lun")));
     assert!("lba".parse::<Mapping>().is_err() && "lun=x".parse::<Mapping>().is_err());
 }
 

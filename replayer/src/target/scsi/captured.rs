@@ -11,9 +11,10 @@ use formats::{ByteRange, Op, OpFlags, PayloadEncoding, Record, Status};
 use replication::errors::{CommandKind, Effect as End, Equivalent, PrimaryOutcome, RowCounters, Scope, Work};
 
 use super::drive::{Answer, Broken, Ended};
-use super::{Effect, ScsiTarget, TargetError};
+use super::{Effect, ScsiReport, ScsiTarget, TargetError};
 use crate::command::{CommandTarget, NotApplied, Replayed, Unapplied, Unfit};
 use crate::scsi::Data;
+use crate::scsi::identity::{Difference, Identity};
 
 /// Most bytes that one command of a primary may have moved; more is no command but a damaged entry.
 const MAX_DATA: u32 = 64 << 20;
@@ -46,8 +47,9 @@ impl CommandTarget for ScsiTarget {
             Err(unfit) => return Ok(Replayed::Failed(unfit.into())),
         };
         let decoded = scsi::decode(command.cdb, command.device).ok();
-        let zeros = self.options.primary_reads_zeros;
+        let zeros = self.ledger.primary_reads_zeros();
         let kind = decoded.as_ref().map_or(CommandKind::Opaque, |decoded| CommandKind::of(decoded, zeros));
+        self.ledger.count(kind, decoded.as_ref());
         let primary = primary_outcome(record.status, command);
         let emulated = Cell::new(false);
         Captured { target: self, record, command, decoded, kind, primary, data, emulated }.replay()
@@ -55,6 +57,18 @@ impl CommandTarget for ScsiTarget {
 
     fn rows(&self) -> RowCounters {
         ScsiTarget::rows(self).clone()
+    }
+
+    fn compare(&self, primary: &Identity) -> Vec<Difference> {
+        ScsiTarget::compare(self, primary)
+    }
+
+    fn meet(&self, primary: Option<&Identity>) {
+        ScsiTarget::meet(self, primary);
+    }
+
+    fn report(&self) -> ScsiReport {
+        ScsiTarget::report(self)
     }
 
     fn abandon(&self) {

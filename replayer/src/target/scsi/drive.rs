@@ -8,7 +8,7 @@ use replication::errors::{
     CommandKind, CommandReplay, Effect, Event, Finish, PrimaryOutcome, StandbyOutcome, Step, Work,
 };
 
-use super::{ScsiTarget, timeout};
+use super::ScsiTarget;
 use crate::command::{NotApplied, Unapplied};
 use crate::scsi::identity::{ProbeError, is_same_unit, read_hearing};
 use crate::scsi::{Data, Request, sg};
@@ -96,7 +96,7 @@ impl Ended {
 impl ScsiTarget {
     /// Issues one command, whose answer is the device's, or the system's in its place.
     pub(super) fn run(&self, cdb: &Cdb, data: Data<'_>) -> io::Result<Answer> {
-        let timeout = timeout::of(cdb, self.identity.kind());
+        let timeout = self.options.timeouts.of(cdb, self.identity.kind());
         match self.device.execute(Request { cdb, data, timeout }) {
             Ok(outcome) => Ok(Answer::of(outcome)),
             Err(error) => Answer::of_error(error),

@@ -13,7 +13,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::{Options, ScsiTarget, Waits};
+use super::report::Ledger;
+use super::{Options, ScsiTarget, Settings, Waits};
 use crate::scsi::ScsiDevice;
 use crate::scsi::identity::{self, Difference, Identity, ProbeError, Severity, check_last_block, differences, settle};
 use crate::scsi::sg::{self, Node, SgDevice, SgError};
@@ -66,12 +67,13 @@ impl ScsiTarget {
 
     fn with_claims(device: Arc<dyn ScsiDevice>, options: Options, claims: Vec<File>) -> Result<Self, OpenError> {
         let identity = identity::read(&*device)?;
+        let ledger = Ledger::new(&options, &identity);
         check_identity(&identity, &options)?;
         check_last_block(&*device, &identity)?;
         settle(&*device)?;
         let (block_size, size) = shape(&identity, &options)?;
         let (rows, waits, no_same) = (Mutex::new(RowCounters::default()), Waits::new(), AtomicBool::new(false));
-        Ok(Self { device, options, identity, block_size, size, rows, waits, no_same, _claims: claims })
+        Ok(Self { device, options, identity, block_size, size, rows, ledger, waits, no_same, _claims: claims })
     }
 }
 
@@ -108,15 +110,25 @@ pub(in crate::target) fn is_scsi(path: &Path, host: &Host) -> bool {
     is_char && Node::find(path, &host.sys).is_ok()
 }
 
-/// Opens such a path, after the checks that every target goes through.
-pub(in crate::target) fn open(path: &Path, host: &Host) -> Result<ScsiTarget, CheckError> {
+/// Opens such a path for a volume, after the checks that every target goes through.
+pub(in crate::target) fn open(
+    path: &Path,
+    host: &Host,
+    volume: &str,
+    settings: &Settings,
+) -> Result<ScsiTarget, CheckError> {
     let failed = |error: OpenError| CheckError::Open { path: path.to_owned(), source: io::Error::other(error) };
     let node_path = sg::strip_prefix(path).unwrap_or_else(|| path.to_owned());
     let node = Node::find(&node_path, &host.sys).map_err(|error| node_error(error, failed))?;
     let claims = admit(&node, host, failed)?;
     let device = SgDevice::open_node(node).map_err(|error| node_error(error, failed))?;
-    let options =
-        Options { max_transfer: device.max_transfer().min(super::USUAL_TRANSFER), ..Options::new(path.to_owned()) };
+    let options = Options {
+        mapping: settings.mapping(volume),
+        policy: settings.policy,
+        timeouts: settings.timeouts.clone(),
+        max_transfer: device.max_transfer().min(super::USUAL_TRANSFER),
+        ..Options::new(path.to_owned())
+    };
     ScsiTarget::with_claims(Arc::new(device), options, claims).map_err(failed)
 }
 
