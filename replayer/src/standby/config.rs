@@ -7,6 +7,7 @@ use std::time::Duration;
 use formats::state::{MAX_NAME, MAX_PATH};
 use formats::wire::MAX_VOLUMES;
 use link::LinkError;
+use replication::errors::HealConfig;
 use thiserror::Error;
 
 use crate::state_file::StateFileError;
@@ -46,6 +47,8 @@ pub struct StandbyConfig {
     pub keepalive: Duration,
     /// A primary that is silent for this long is taken for gone.
     pub link_timeout: Duration,
+    /// How what a target's device does not take is kept and healed.
+    pub heal: HealConfig,
     /// How targets that take SCSI commands are used.
     pub scsi: ScsiSettings,
 }
@@ -67,6 +70,7 @@ impl StandbyConfig {
             queue_bytes: 64 << 20,
             keepalive: Duration::from_secs(1),
             link_timeout: Duration::from_secs(10),
+            heal: HealConfig::default(),
             scsi: ScsiSettings::default(),
         }
     }

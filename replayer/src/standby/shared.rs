@@ -94,6 +94,7 @@ fn engine_config(config: &StandbyConfig, targets: &[Named]) -> EngineConfig {
     engine.depth = config.workers();
     engine.window_bytes = config.queue_bytes.min(engine.window_bytes);
     engine.checkpoint_interval = config.checkpoint_interval;
+    engine.heal = config.heal;
     engine
 }
 
@@ -389,7 +390,8 @@ impl Shared {
 
     /// A device told that writes were lost, and the engine knows: sessions end, the journal thread applies them again.
     fn lost(&self) {
-        if let Some(reason) = self.core().engine_failure() {
+        let failure = self.core().engine_failure();
+        if let Some(reason) = failure {
             return self.fail(&reason);
         }
         self.signal.send_if_modified(|signal| {
