@@ -52,7 +52,8 @@ pub(super) struct Sweeper {
 impl Sweeper {
     /// Takes commands out of the table that cannot be in flight any more.
     pub(super) fn sweep(&mut self, core: &Core) -> Vec<Unseen> {
-        if core.probe.order.word(0, ORDER_IN_FLIGHT).load(Ordering::Relaxed) == 0 {
+        // What is filtered is in the table, and not counted.
+        if core.filter.is_empty() && core.probe.order.word(0, ORDER_IN_FLIGHT).load(Ordering::Relaxed) == 0 {
             self.last.clear();
             return Vec::new();
         }

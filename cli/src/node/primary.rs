@@ -213,6 +213,8 @@ pub(crate) fn detach(group: &GroupName) -> Done<Value> {
 mod tests {
     use super::*;
 
+    use crate::filter::FilterArgs;
+
     fn refusal(args: Attach) -> Failure {
         Plan::new(&args).unwrap_err()
     }
@@ -226,6 +228,11 @@ mod tests {
         assert!(refusal(no_port).to_string().contains("HOST:PORT"));
         assert!(refusal(Attach::default()).to_string().contains("--to"));
         assert!(refusal(Attach { to: to.clone(), ..Attach::default() }).to_string().contains("name a device"));
+        let filter = FilterArgs { comm: vec!["fio".parse().unwrap()], ..FilterArgs::default() };
+        let drops = refusal(Attach { to: to.clone(), filter, ..Attach::default() });
+        assert!(drops.exit == Exit::Refused && drops.to_string().contains("Add --partial"), "{drops}");
+        let partial = refusal(Attach { to: to.clone(), partial: true, ..Attach::default() });
+        assert!(partial.exit == Exit::Usage && partial.to_string().contains("there is none"), "{partial}");
         let ring = Attach { to: to.clone(), ring_size: Some(Size(3 << 20)), ..Attach::default() };
         assert!(refusal(ring).to_string().contains("power of two from 64.00 KiB to 1.00 GiB"));
         let journal = Attach { to: to.clone(), journal_size: Some(Size(1)), ..Attach::default() };

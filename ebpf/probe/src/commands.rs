@@ -354,7 +354,7 @@ pub fn complete<S: Scratch>(completed: &Completed) -> Option<()> {
         }
         let len = if completed.bytes < remaining && !at_once { completed.bytes } else { remaining };
         let ended = len == remaining;
-        if (*command).state & state::FILTERED != 0 {
+        if filter::is_on() && (*command).state & state::FILTERED != 0 {
             filtered_part(slot, len, ended);
             return Some(());
         }
