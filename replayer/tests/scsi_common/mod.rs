@@ -4,6 +4,7 @@
 pub(crate) mod conformance;
 pub(crate) mod extended;
 pub(crate) mod pair;
+pub(crate) mod scsi_debug;
 pub(crate) mod tape;
 
 use std::time::Duration;

@@ -15,7 +15,7 @@ fail() {
     failures=$((failures + 1))
     for log in "$dir"/*.log; do
         echo "--- $log"
-        tail -n 25 "$log"
+        tail -n "${log_lines:-25}" "$log"
     done
 }
 
@@ -93,13 +93,18 @@ raw_workload() {
 # start_pair VOLUME LAYER: a standby that writes to VOLUME, an agent on $device, and what is there before copied.
 start_pair() {
     port=$((port + 1))
-    blkecho standby --listen 127.0.0.1:$port --group "$case" --volume disk="$1" --dir "$dir/standby" \
-        --journal-size 128M >"$dir/standby.log" 2>&1 &
-    standby=$!
+    start_standby "$1"
     blkecho attach "$device" --layer "$2" --name disk --group "$case" --to 127.0.0.1:$port --dir "$dir/agent" \
         --journal-size 128M --ring-size 16M >"$dir/agent.log" 2>&1 &
     agent=$!
     wait_for 60 blkecho drain --group "$case" --timeout 60 || { fail "the first drain did not end"; return 1; }
+}
+
+# start_standby VOLUME: a standby of the case, anew or again.
+start_standby() {
+    blkecho standby --listen 127.0.0.1:$port --group "$case" --volume disk="$1" --dir "$dir/standby" \
+        --journal-size 128M >"$dir/standby.log" 2>&1 &
+    standby=$!
 }
 
 end_pair() {

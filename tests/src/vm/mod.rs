@@ -13,6 +13,13 @@ pub const SCSI_SCRIPT: &str = include_str!("scsi.sh");
 /// Kinds of disks that [`SCRIPT`] must cover.
 pub const CASES: [&str; 4] = ["virtio", "scsi", "dm-linear", "md-raid1"];
 
+/// Pairs of SCSI disks that [`SCSI_SCRIPT`] must cover.
+pub const PAIRS: [&str; 3] = ["debug-512", "debug-4096", "virtio-scsi"];
+
+/// What else [`SCSI_SCRIPT`] must do: tests of ours on real devices, and bad input.
+pub const SCSI_CASES: [&str; 7] =
+    ["on_debug_disk 512", "on_debug_disk 4096", "error_rows", "refusals", "vanishing", "processor", "refuses cd-rom "];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,6 +30,17 @@ mod tests {
     fn every_kind_of_disk_has_its_case() {
         for case in CASES {
             assert!(SCRIPT.lines().any(|line| line.starts_with(&format!("one_case {case} "))), "no case {case}");
+        }
+    }
+
+    #[test]
+    fn every_scsi_device_has_its_case() {
+        let has = |start: &str| SCSI_SCRIPT.lines().any(|line| line.starts_with(start));
+        for pair in PAIRS {
+            assert!(has(&format!("pairing {pair} ")), "no pair {pair}");
+        }
+        for case in SCSI_CASES {
+            assert!(has(case), "no case {case}");
         }
     }
 

@@ -36,7 +36,7 @@ debug_disks() {
 }
 
 debug_disks_are_there() {
-    names=$(grep -l scsi_debug /sys/bus/scsi/devices/*:*/model | xargs -n 1 dirname | xargs -n 1 basename)
+    names=$(scsi_devices scsi_debug)
     [ -n "$names" ] || return 1
     for name in $names; do
         [ -b "/dev/$(node_of block "$name")" ] && [ -c "/dev/$(node_of scsi_generic "$name")" ] || return 1
@@ -48,9 +48,7 @@ no_debug_disks() { rmmod scsi_debug 2>/dev/null; }
 # on_debug_disk SECTOR_SIZE: what every disk must do, and each of its nodes as target.
 on_debug_disk() {
     if ! debug_disks sector_size="$1" dev_size_mb=16 lbpu=1 lbpws=1 lbpws10=1; then
-        dir=/tmp
-        case=debug-$1
-        fail "no scsi_debug"
+        no_devices "debug-$1"
         return
     fi
     export BLKECHO_SCSI_DISK=/dev/$first_sg BLKECHO_SCSI_FEATURES=thin,scattered
@@ -60,9 +58,305 @@ on_debug_disk() {
     wait_for 10 no_debug_disks || echo "note: scsi_debug stays loaded"
 }
 
+# error_rows: errors of scsi_debug, and the rows of the error consistency table that they reach.
+error_rows() {
+    debug_disks add_host=2 per_host_store=1 dev_size_mb=16 lbpu=1 lbpws=1 lbpws10=1 || { no_devices error-rows; return; }
+    export BLKECHO_SCSI_ERRORS=/dev/$first_sg,/dev/$second_sg
+    run_test error-rows scsi_rows_sg injected_errors_reach_their_rows
+    wait_for 10 no_debug_disks || echo "note: scsi_debug stays loaded"
+}
+
+no_devices() {
+    case=$1
+    dir=/tmp
+    fail "no devices"
+}
+
+# What was dispatched to SCSI devices is traced, to be compared CDB for CDB.
+traces=/sys/kernel/tracing
+
+trace_on() {
+    echo >$traces/trace
+    echo 1 >$traces/events/scsi/scsi_dispatch_cmd_start/enable
+}
+
+trace_off() { echo 0 >$traces/events/scsi/scsi_dispatch_cmd_start/enable; }
+
+# traced SCSI_DEVICE: CDBs in hexadecimal that change something, in order, as they went to this device.
+traced() {
+    place=$(echo "$1" | sed 's/\(.*\):\(.*\):\(.*\):\(.*\)/host_no=\1 channel=\2 id=\3 lun=\4/')
+    sed -n "s/.*$place .* raw=\([0-9a-f ]*\)).*/\1/p" $traces/trace |
+        grep -E '^(0a|2a|aa|8a|41|93|42|2e|8e|ae|89|8b|15|55|5f|48|04|3b|7f) '
+}
+
+# alike WORKLOAD: drains and compares the two disks, in bytes, provisioning, mode pages and reservations.
+alike() {
+    drained "$1" || return
+    if scsi_alike_sg --ignored --exact two_disks_are_alike --nocapture >"$dir/alike.log" 2>&1 &&
+        grep -q '^test result: ok. 1 passed' "$dir/alike.log"; then
+        grep -E '^(bytes|provisioning|reservations):' "$dir/alike.log"
+        echo "PASS $case $1"
+        echo "TEST scsi_alike_sg::two_disks_are_alike"
+    else
+        fail "$1: the disks differ"
+        blkecho status --json
+    fi
+}
+
+# sent COMMAND...: one that this device must take.
+sent() {
+    "$@" && return
+    echo "not taken: $*"
+    return 1
+}
+
+# refused COMMAND...: one that this device must refuse; nothing may come of it on the standby.
+refused() {
+    "$@" || return 0
+    echo "taken, which should be refused: $*"
+    return 1
+}
+
+# Commands past the file system that every one of these disks takes; blocks of $1 bytes on the disk $2.
+usual_commands() {
+    sent sg_raw -s "$1" -i /tmp/random "$2" 2a 00 00 00 00 64 00 00 01 00 || return 1
+    sent sg_raw -s $((2 * $1)) -i /tmp/random "$2" 8a 08 00 00 00 00 00 00 10 00 00 00 00 02 00 00 || return 1
+    sent sg_raw -s $((3 * $1)) -i /tmp/random "$2" aa 00 00 00 02 10 00 00 00 03 00 00 || return 1
+    sent sg_write_same --in=/tmp/random --xferlen="$1" --lba=200 --num=16 "$2" || return 1
+    sent sg_write_same --16 --in=/tmp/random --xferlen="$1" --lba=240 --num=9 "$2" || return 1
+    sent sg_write_same --16 --unmap --lba=400 --num=16 --xferlen="$1" --in=/dev/zero "$2" || return 1
+    sent sg_unmap --lba=304 --num=8 --force "$2" || return 1
+    sent sg_sync "$2" || return 1
+    # Beyond the end; then what none of them has.
+    refused sg_raw -s "$1" -i /tmp/random "$2" 2a 00 7f ff ff ff 00 00 01 00 || return 1
+    refused sg_persist --out --register --param-sark=abc "$2" || return 1
+    refused sg_sanitize --block --quick --zero "$2" || return 1
+}
+
+# As they are seen on the primary's disk: those that it takes, and those that it refuses.
+usual_taken="2a 00 00 00 00 64 00 00 01 00
+8a 08 00 00 00 00 00 00 10 00 00 00 00 02 00 00
+aa 00 00 00 02 10 00 00 00 03 00 00
+41 00 00 00 00 c8 00 00 10 00
+93 00 00 00 00 00 00 00 00 f0 00 00 00 09 00 00
+93 08 00 00 00 00 00 00 01 90 00 00 00 10 00 00
+42 00 00 00 00 00 00 00 18 00"
+usual_refused="2a 00 7f ff ff ff 00 00 01 00
+5f 00 00 00 00 00 00 00 18 00
+48 82 00 00 00 00 00 00 00 00"
+
+# What scsi_debug takes or refuses beyond these.
+debug_commands() {
+    dd if="$2" of=/tmp/pair bs="$1" count=1 skip=512 2>/dev/null
+    dd if=/tmp/random of=/tmp/pair bs="$1" count=1 skip=9 seek=1 conv=notrunc 2>/dev/null
+    sent sg_compare_and_write --in=/tmp/pair --lba=512 --num=1 --xferlen=$((2 * $1)) "$2" || return 1
+    # Miscompare.
+    refused sg_compare_and_write --in=/tmp/pair --lba=512 --num=1 --xferlen=$((2 * $1)) "$2" || return 1
+    refused sg_raw -s "$1" -i /tmp/random "$2" 8b 00 00 00 00 00 00 00 00 40 00 00 00 01 00 00 || return 1
+    refused sg_write_verify --lba=700 --num=1 --ilen="$1" --in=/tmp/random "$2" || return 1
+    # Write cache off.
+    sent sg_wr_mode --page=8 --contents=08,12,10,00,ff,ff,00,00,ff,ff,ff,ff,80,14,00,00,00,00,00,00 "$2" || return 1
+}
+
+debug_first="89 00 00 00 00 00 00 00 02 00 00 00 00 01 00 00
+89 00 00 00 00 00 00 00 02 00 00 00 00 01 00 00
+8b 00 00 00 00 00 00 00 00 40 00 00 00 01 00 00
+2e 00 00 00 02 bc 00 00 01 00
+55 10 00 00 00 00 00 00 24 00"
+# COMPARE AND WRITE comes as the write that it was, mode pages without the block descriptor in front of them.
+debug_second="$usual_taken
+2a 00 00 00 02 00 00 00 01 00
+55 10 00 00 00 00 00 00 1c 00"
+debug_refused=6
+
+# What qemu's disks take beyond these.
+virtio_commands() { sent sg_write_verify --lba=700 --num=1 --ilen="$1" --in=/tmp/random "$2"; }
+
+virtio_first="2e 00 00 00 02 bc 00 00 01 00"
+# Without FUA, which these disks do not take (a flush follows); they do not promise zeros after UNMAP, so these are written.
+virtio_second="2a 00 00 00 00 64 00 00 01 00
+8a 00 00 00 00 00 00 00 10 00 00 00 00 02 00 00
+aa 00 00 00 02 10 00 00 00 03 00 00
+41 00 00 00 00 c8 00 00 10 00
+93 00 00 00 00 00 00 00 00 f0 00 00 00 09 00 00
+93 08 00 00 00 00 00 00 01 90 00 00 00 10 00 00
+2a 00 00 00 01 30 00 00 08 00
+2e 00 00 00 02 bc 00 00 01 00"
+virtio_refused=3
+
+# pairing NAME FIRST SECOND NODE KIND: an agent on the disk of the SCSI device FIRST, the standby on that of SECOND by its
+# NODE (sg, bsg or disk); KIND tells the commands beyond the usual ones.
+pairing() {
+    begin_pair "$@" && replicate_scsi "$5"
+    end_pair
+}
+
+begin_pair() {
+    case=$1
+    dir=/tmp/$case
+    mkdir -p "$dir"
+    first=$2 second=$3
+    disk=/dev/$(node_of block "$second")
+    device=/dev/$(node_of block "$first")
+    export BLKECHO_SCSI_PAIR=/dev/$(node_of scsi_generic "$first"),/dev/$(node_of scsi_generic "$second")
+    case $4 in
+    sg) copy=/dev/$(node_of scsi_generic "$second") ;;
+    bsg) copy=/dev/bsg/$second ;;
+    disk) copy=sg:$disk ;;
+    esac
+    [ -b "$device" ] && [ -b "$disk" ] || { : >"$dir/none.log"; fail "no devices"; return 1; }
+    # Content from before the attach. What is copied at once is mapped as a whole, so it fills whole pieces of a copy.
+    dd if=/tmp/random of="$device" bs=1M count=1 seek=3 conv=fsync 2>/dev/null
+    start_pair "$copy" scsi
+}
+
+replicate_scsi() {
+    for workload in $workloads; do
+        ${workload}_workload "$device" >"$dir/workload.log" 2>&1 || { fail "the $workload workload failed"; return; }
+        alike "$workload"
+    done
+    block=$(blockdev --getss "$device")
+    blockdev --flushbufs "$device"
+    failed_before=$(failed_commands)
+    trace_on
+    usual_commands "$block" "$device" >"$dir/workload.log" 2>&1 && "$1_commands" "$block" "$device" >>"$dir/workload.log" 2>&1 ||
+        { fail "the passthrough workload failed"; trace_off; return; }
+    drained commands || { trace_off; return; }
+    trace_off
+    same_commands "$1"
+    alike commands
+}
+
+failed_commands() { blkecho status --json | sed -n 's/.*"failed_commands": \([0-9]*\).*/\1/p'; }
+
+# same_commands KIND: what went to the two disks, CDB for CDB, and what the agent saw fail.
+same_commands() {
+    traced "$first" >"$dir/first.cdbs"
+    traced "$second" >"$dir/second.cdbs"
+    eval "more_first=\$$1_first all_second=\$$1_second expected_failures=\$$1_refused"
+    printf '%s\n' "$usual_taken" "$usual_refused" "$more_first" >"$dir/first.expected"
+    printf '%s\n' "$all_second" >"$dir/second.expected"
+    for disk_of in first second; do
+        diff "$dir/$disk_of.expected" "$dir/$disk_of.cdbs" >"$dir/$disk_of.log" || { fail "CDBs of the $disk_of disk"; return; }
+    done
+    failures_seen=$(($(failed_commands) - failed_before))
+    if [ "$failures_seen" = "$expected_failures" ]; then
+        echo "PASS $case CDB for CDB: $(wc -l <"$dir/first.cdbs") on the primary, $(wc -l <"$dir/second.cdbs") on the standby"
+    else
+        fail "the agent saw $failures_seen commands fail, not $expected_failures"
+    fi
+}
+
+# scsi_devices MODEL: devices of this model, one by one.
+scsi_devices() { grep -l "$1" /sys/bus/scsi/devices/*:*/model | xargs -n 1 dirname | xargs -n 1 basename; }
+
+# vanishing: the standby's disk is removed while it is written; replay stops by name, and goes on where it was when the
+# disk is back and the standby is started again.
+vanishing() {
+    begin_pair vanishing "$first" "$second" sg && vanish
+    end_pair
+}
+
+vanish() {
+    dd if=/tmp/random of="$device" bs=1M count=4 seek=8 oflag=direct 2>/dev/null
+    (
+        while [ -e "$dir/standby" ]; do
+            dd if=/tmp/random of="$device" bs=64k count=32 seek=300 oflag=direct conv=notrunc 2>/dev/null
+            [ ! -e "$dir/enough" ] || exit 0
+        done
+    ) &
+    writer=$!
+    sleep 1
+    echo 1 >"/sys/bus/scsi/devices/$second/delete"
+    wait_for 60 told "device gone" || fail "nobody says that the device is gone"
+    : >"$dir/enough"
+    wait_for 60 gone $writer || fail "the writer does not end"
+    stop $standby || { fail "the standby did not stop"; return; }
+    echo "- - -" >"/sys/class/scsi_host/host${second%%:*}/scan"
+    wait_for 20 has_nodes "$second" || { fail "the disk does not come back"; return; }
+    start_standby "/dev/$(node_of scsi_generic "$second")"
+    copy=/dev/$(node_of block "$second")
+    blockdev --flushbufs "$copy"
+    drained_equal "after the disk came back"
+}
+
+# told WORDS: whether status or log of the standby says so.
+told() { { blkecho status --json; cat "$dir/standby.log"; } 2>&1 | grep -q "$1"; }
+
+has_nodes() { [ -b "/dev/$(node_of block "$1")" ] && [ -c "/dev/$(node_of scsi_generic "$1")" ]; }
+
+# refuses NAME WORDS VOLUME [PREFIX...]: a standby on VOLUME ends by itself, soon, and says WORDS.
+refuses() {
+    case=refused-$1
+    dir=/tmp/$case
+    words=$2
+    volume=$3
+    shift 3
+    mkdir -p "$dir"
+    chmod 777 "$dir"
+    timeout 60 "$@" blkecho standby --listen 127.0.0.1:9399 --group "$case" --volume disk="$volume" --dir "$dir/standby" \
+        --journal-size 128M --run-dir "$dir/run" >"$dir/standby.log" 2>&1
+    ended=$?
+    if [ $ended = 0 ] || [ $ended = 143 ]; then
+        fail "it was not refused"
+    elif grep -q "$words" "$dir/standby.log"; then
+        echo "PASS $case: $(grep "$words" "$dir/standby.log" | tail -n 1)"
+    else
+        fail "it does not say '$words'"
+    fi
+    rm -rf "$dir"
+}
+
+# in_use WORDS NAME: the second disk by each of its nodes.
+in_use() {
+    refuses "$2-sg" "$1" "/dev/$second_sg"
+    refuses "$2-bsg" "$1" "/dev/bsg/$second"
+    refuses "$2-disk" "$1" "sg:/dev/$second_disk"
+}
+
+refusals() {
+    mkfs.ext4 -q -F "/dev/$second_disk" && mount -t ext4 "/dev/$second_disk" /mnt
+    in_use "is mounted on" mounted
+    umount /mnt
+    modprobe dm_mod
+    echo "0 8192 linear /dev/$second_disk 0" | dmsetup create --noudevrules --noudevsync holder
+    in_use "is built on it" held
+    dmsetup remove --noudevrules --noudevsync holder
+    dd if=/dev/zero of="/dev/$second_disk" bs=1M count=1 conv=fsync 2>/dev/null
+    refuses not-permitted "no permission to" "/dev/$second_sg" \
+        /usr/bin/setpriv --reuid 65534 --regid 65534 --clear-groups
+}
+
+# A device that is neither disk nor tape: scsi_debug as a processor.
+processor() {
+    modprobe scsi_debug delay=0 ptype=3 || { no_devices processor; return; }
+    wait_for 20 processor_is_there || { no_devices processor; return; }
+    refuses processor "name a disk or a tape" "/dev/$(node_of scsi_generic "$(scsi_devices scsi_debug)")"
+    wait_for 10 no_debug_disks
+}
+
+processor_is_there() { [ -c "/dev/$(node_of scsi_generic "$(scsi_devices scsi_debug)")" ]; }
+
 prepare
-modprobe -a sd_mod sg
+for module in sd_mod sg sr_mod xfs; do modprobe $module; done
 mount -t debugfs debugfs /sys/kernel/debug
 on_debug_disk 512
 on_debug_disk 4096
+error_rows
+pair_of_disks="add_host=2 per_host_store=1 lbpu=1 lbpws=1 lbpws10=1"
+workloads="ext4 xfs"
+debug_disks $pair_of_disks dev_size_mb=64
+pairing debug-512 "$first" "$second" disk debug
+refusals
+wait_for 10 no_debug_disks
+workloads="ext4"
+debug_disks $pair_of_disks dev_size_mb=32 sector_size=4096
+pairing debug-4096 "$first" "$second" sg debug
+vanishing
+wait_for 10 no_debug_disks
+processor
+modprobe virtio_scsi
+wait_for 20 test -b /dev/sdb
+pairing virtio-scsi "$(scsi_devices "QEMU HARDDISK" | sed -n 1p)" "$(scsi_devices "QEMU HARDDISK" | sed -n 2p)" bsg virtio
+refuses cd-rom "name a disk or a tape" "/dev/$(node_of scsi_generic "$(scsi_devices "QEMU CD-ROM")")"
 [ $failures = 0 ]

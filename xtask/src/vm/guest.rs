@@ -40,7 +40,7 @@ const PROGRAMS: &[&str] = &[
     "sg_wr_mode",
     "sg_write_verify",
     "sg_sanitize",
-    "sg_start",
+    "sg_reset",
 ];
 
 /// Folders that the init program mounts on.

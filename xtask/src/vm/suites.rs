@@ -35,7 +35,12 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "scsi",
         parts: &["lib.sh", "scsi.sh"],
         series: &SERIES,
-        tests: &[("replayer", "scsi_conformance_sg"), ("replayer", "scsi_target_sg")],
+        tests: &[
+            ("replayer", "scsi_conformance_sg"),
+            ("replayer", "scsi_target_sg"),
+            ("replayer", "scsi_rows_sg"),
+            ("replayer", "scsi_alike_sg"),
+        ],
     },
 ];
 
