@@ -358,5 +358,5 @@ processor
 modprobe virtio_scsi
 wait_for 20 test -b /dev/sdb
 pairing virtio-scsi "$(scsi_devices "QEMU HARDDISK" | sed -n 1p)" "$(scsi_devices "QEMU HARDDISK" | sed -n 2p)" bsg virtio
-refuses cd-rom "name a disk or a tape" "/dev/$(node_of scsi_generic "$(scsi_devices "QEMU CD-ROM")")"
+refuses cd-rom "is read-only" "/dev/$(node_of scsi_generic "$(scsi_devices "QEMU CD-ROM")")"
 [ $failures = 0 ]
