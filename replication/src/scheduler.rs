@@ -8,7 +8,7 @@
 //! So each volume keeps its pieces with their latest owner in an ordered map, and every operation costs a logarithm
 //! plus the number of pieces it touches.
 
-use alloc::collections::{BTreeMap, BinaryHeap, VecDeque};
+use alloc::collections::{BTreeMap, BinaryHeap, VecDeque, btree_map};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
@@ -68,7 +68,7 @@ struct Slot {
 }
 
 /// A piece of a volume and the latest unfinished entry that touches it. Keyed by its first byte.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Piece {
     end: u64,
     owner: u64,
@@ -328,6 +328,13 @@ impl Scheduler {
             return;
         }
         let Some(pieces) = self.volumes.get_mut(&volume) else { return };
+        // Nearly always nothing was written over it meanwhile, and it owns one piece, all of its range.
+        if let btree_map::Entry::Occupied(piece) = pieces.entry(range.offset)
+            && *piece.get() == (Piece { end: range.end(), owner: index })
+        {
+            piece.remove();
+            return;
+        }
         let owned = pieces.range(range.offset..range.end()).filter(|(_, piece)| piece.owner == index);
         let owned: Vec<u64> = owned.map(|(start, _)| *start).collect();
         for start in owned {

@@ -21,12 +21,12 @@ use thiserror::Error;
 
 use super::budget::Budget;
 use super::checkpoint::Keeper;
-use super::holes::HolesFile;
 use super::config::StandbyConfig;
 use super::frame::Frame;
+use super::holes::HolesFile;
 use super::shared::Shared;
 use super::status::AppliedCounts;
-use crate::pool::Pool;
+use crate::pool::{Method, Pool};
 use crate::state_file::{StateFile, StateFileError};
 use crate::target::Target;
 
@@ -63,6 +63,8 @@ pub struct Replay {
     pub elapsed: Duration,
     /// What was done.
     pub done: AppliedCounts,
+    /// How entries got to the target.
+    pub method: Method,
 }
 
 /// A stream that can be replayed.
@@ -203,7 +205,13 @@ impl Recording {
         let state = StandbyState { stream: StreamId(1), volumes: vec![volume], ..StandbyState::blank(0) };
         // Nobody takes orders: there is no journal.
         let (orders, _inbox) = mpsc::channel();
-        let shared = Shared::new(config, vec![(NAME.to_owned(), target)], &state, Keeper::new(file, None, HolesFile::new(scratch)), orders);
+        let shared = Shared::new(
+            config,
+            vec![(NAME.to_owned(), target)],
+            &state,
+            Keeper::new(file, None, HolesFile::new(scratch)),
+            orders,
+        );
         let pool = Pool::start(depth, &shared).map_err(ReplayError::Thread)?;
         let started = Instant::now();
         let fed = self.feed(&shared);
@@ -211,11 +219,12 @@ impl Recording {
         let elapsed = started.elapsed();
         let stopped = fed.err().or_else(|| shared.stop_reason());
         shared.end();
+        let method = pool.method();
         pool.join();
         match stopped {
             Some(reason) => Err(ReplayError::Stopped(reason)),
             None if !drained => Err(ReplayError::Stopped(format!("no end within {} s", LIMIT.as_secs()))),
-            None => Ok(Replay { elapsed, done: shared.done() }),
+            None => Ok(Replay { elapsed, done: shared.done(), method }),
         }
     }
 
@@ -257,6 +266,7 @@ mod tests {
 
     use super::*;
     use crate::target::MemoryTarget;
+    use crate::target::filed::FileTarget;
 
     const BLOCK: u32 = 4096;
     const SPAN: u64 = 64 * BLOCK as u64;
@@ -300,12 +310,26 @@ mod tests {
     }
 
     #[test]
+    fn the_same_through_a_ring() {
+        let recording = Recording::random_writes(3000, BLOCK, SPAN, 32, 7).expect("some");
+        let scratch = tempfile::tempdir().expect("a folder");
+        let target = Arc::new(FileTarget::new(SPAN));
+        let replay = recording.replay(target.clone(), 32, scratch.path()).expect("replays");
+        assert_eq!((replay.method, target.written()), (Method::Ring, 0));
+        assert_eq!(replay.done.by_kind["write"].entries, 3000);
+        assert!(target.content() == naive(&recording));
+    }
+
+    #[test]
     fn a_target_that_is_too_small_stops_it() {
         let recording = Recording::random_writes(300, BLOCK, SPAN, 32, 7).expect("some");
         let scratch = tempfile::tempdir().expect("a folder");
-        let target = Arc::new(MemoryTarget::new("disk", SPAN / 2));
-        let error = recording.replay(target, 32, scratch.path()).expect_err("it does not fit");
-        assert!(matches!(error, ReplayError::Stopped(_)), "{error}");
+        let small: [Arc<dyn Target>; 2] =
+            [Arc::new(MemoryTarget::new("disk", SPAN / 2)), Arc::new(FileTarget::new(SPAN / 2))];
+        for target in small {
+            let error = recording.replay(target, 32, scratch.path()).expect_err("it does not fit");
+            assert!(matches!(error, ReplayError::Stopped(_)), "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A block device as target.
 
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use formats::ByteRange;
 
@@ -57,6 +59,10 @@ impl Target for BlockTarget {
 
     fn write_zeroes(&self, range: ByteRange, may_unmap: bool) -> Result<Effect, TargetError> {
         self.raw.write_zeroes(range, may_unmap)
+    }
+
+    fn file_for_write(&self, range: ByteRange) -> Option<&Arc<File>> {
+        self.raw.direct(range)
     }
 
     fn flush(&self) -> Result<(), TargetError> {

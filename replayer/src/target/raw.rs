@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use formats::ByteRange;
@@ -20,7 +21,7 @@ const ZERO: FallocateFlags = FallocateFlags::ZERO_RANGE.union(FallocateFlags::KE
 /// A file or device that is read and written at offsets.
 #[derive(Debug)]
 pub(crate) struct RawFile {
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
     size: u64,
     /// Offsets and lengths are multiples of this; 1 when buffered.
@@ -41,7 +42,7 @@ impl RawFile {
         };
         let size = rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0))?;
         let (no_punch, no_zero_range) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { file, path: path.to_owned(), size, unit, no_punch, no_zero_range })
+        Ok(Self { file: Arc::new(file), path: path.to_owned(), size, unit, no_punch, no_zero_range })
     }
 
     /// Takes the advisory lock that keeps a second standby (and udev's probing) off; false when somebody has it.
@@ -63,6 +64,11 @@ impl RawFile {
 
     pub(crate) fn mode(&self) -> &'static str {
         if self.unit > 1 { "direct" } else { "buffered" }
+    }
+
+    /// The file itself, where direct I/O takes this range.
+    pub(crate) fn direct(&self, range: ByteRange) -> Option<&Arc<File>> {
+        (self.unit > 1 && self.check(range).is_ok()).then_some(&self.file)
     }
 
     pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), TargetError> {

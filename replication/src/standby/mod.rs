@@ -56,6 +56,10 @@ use heal::Touch;
 use hello::refuse;
 use intake::Intake;
 
+/// Entries that the scheduler holds at most, far more than are applied at once: with more of them its structures leave
+/// the processor's caches. The others wait in the intake, and come in as those before them are applied.
+const MAX_ADMITTED: usize = 4096;
+
 /// What a standby does.
 ///
 /// ```text
@@ -484,7 +488,9 @@ impl Standby {
     /// go back there.
     fn admit(&mut self) -> Result<(), StandbyError> {
         self.advance();
-        while let Some((index, header)) = self.intake.peek() {
+        while self.scheduler.pending() < MAX_ADMITTED
+            && let Some((index, header)) = self.intake.peek()
+        {
             if let Entry::Gap(gap) = &header.entry
                 && is_cut(gap)
             {
