@@ -54,6 +54,9 @@ pub(crate) enum Command {
     /// Capture and drop, for measuring; prints JSON at SIGINT
     #[command(hide = true)]
     CaptureBench(CaptureBench),
+    /// Apply a recorded stream as a standby does, for measuring; prints JSON
+    #[command(hide = true)]
+    ReplayBench(ReplayBench),
     /// Print completions for a shell
     #[command(hide = true)]
     Completions {
@@ -244,6 +247,29 @@ pub(crate) struct CaptureBench {
     /// Size of the ring between kernel and agent, a power of two
     #[arg(long, default_value = "64M", value_name = "SIZE")]
     pub(crate) ring_size: Size,
+}
+
+/// Arguments of `replay-bench`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayBench {
+    /// Device or image file that is written: naming it is the permission
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: PathBuf,
+    /// Directory of a primary's journal, whose writes are applied [default: made-up writes of 4 KiB]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) record: Option<PathBuf>,
+    /// How many writes are made up
+    #[arg(long, default_value_t = 131_072, value_name = "N", conflicts_with = "record")]
+    pub(crate) entries: u64,
+    /// Entries applied at the same time; 1 applies strictly one after the other
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    pub(crate) depth: usize,
+    /// Write the addresses to this file, as a log that fio reads (--read_iolog), and apply nothing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iolog: Option<PathBuf>,
+    /// Write the target although it holds a file system, partition table or the like
+    #[arg(long)]
+    pub(crate) overwrite: bool,
 }
 
 /// What `capture-bench` does with what is captured.

@@ -216,6 +216,17 @@ pub enum Method {
     Ring,
 }
 
+impl Method {
+    /// Its name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Workers => "threads",
+            Self::Ring => "io_uring",
+        }
+    }
+}
+
 impl Pool {
     /// Starts `depth` workers on `source`, and a dispatcher where plain writes make it worth while.
     ///

@@ -6,6 +6,7 @@ mod detach;
 mod doctor;
 mod drain;
 mod generate;
+mod replay_bench;
 mod service;
 mod standby;
 mod status;
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: Cli) -> Done {
         Command::Verify(args) => verify::run(&args, &context),
         Command::Demo(args) => crate::demo::run(&args),
         Command::CaptureBench(args) => bench::run(&args),
+        Command::ReplayBench(args) => replay_bench::run(&args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man => generate::man(),
     }

@@ -17,7 +17,7 @@ use crate::signals::Stop;
 use crate::units::Size;
 
 /// Bytes of one segment of the journal.
-const SEGMENT_BYTES: u64 = 32 << 20;
+pub(crate) const SEGMENT_BYTES: u64 = 32 << 20;
 /// Smallest journal: several of its segments.
 const MIN_JOURNAL_BYTES: u64 = 2 * SEGMENT_BYTES;
 /// How long running requests may delay the end.

@@ -1,7 +1,7 @@
 //! Replay alone, for measuring: a recorded stream goes through the engine, the order and the workers of a standby onto a
 //! target, without link, journal and checkpoints.
 //!
-//! A [`Recording`] is a stream of changes that can be applied from its first entry to its last, as often as is wanted: what
+//! A [`Recording`] is a stream of writes that can be applied from its first entry to its last, as often as is wanted: what
 //! was not carried is left out, and sequence numbers are drawn anew around it, so that the dependencies between the
 //! rest stay what they were.
 
@@ -43,7 +43,7 @@ pub enum ReplayError {
     #[error("the recording cannot be read: {0}")]
     Journal(#[from] ReadError),
     /// There is nothing in it that could be replayed.
-    #[error("the recording holds no change with its bytes; record a load that writes")]
+    #[error("the recording holds no write with its bytes; record a load that writes")]
     Empty,
     /// A place for the checkpoint, which is not written.
     #[error(transparent)]
@@ -116,7 +116,7 @@ impl Builder {
 }
 
 impl Recording {
-    /// The changes in a journal that a primary wrote.
+    /// The writes in a journal of a primary.
     ///
     /// # Errors
     /// It cannot be read, or holds none.
@@ -178,7 +178,7 @@ impl Recording {
         self.ranges.iter().map(|range| range.len).sum()
     }
 
-    /// Entries of the journal that are not in it: gaps, failed commands, lost payload.
+    /// Entries of the journal that are not in it: gaps, other commands, failed ones, lost payload.
     #[must_use]
     pub fn left_out(&self) -> u64 {
         self.left_out
@@ -242,10 +242,9 @@ impl Recording {
     }
 }
 
-/// Whether it can be applied and nothing of it is missing.
+/// Whether it is a write that can be applied, and nothing of it is missing.
 fn is_whole(record: &Record, payload: &PayloadInfo) -> bool {
-    let carried = record.op != Op::Write || record.range.is_empty() || payload.encoding != PayloadEncoding::None;
-    record.status.is_ok() && carried
+    record.op == Op::Write && record.status.is_ok() && payload.encoding != PayloadEncoding::None
 }
 
 /// SplitMix64 (Steele, Lea, Flood, 2014): addresses and content of a made-up load.

@@ -3,6 +3,7 @@
 mod capture;
 mod cpu;
 mod observer;
+mod replay;
 mod replicate;
 
 use anyhow::Result;
@@ -20,6 +21,29 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 3)]
         seconds: u64,
     },
+    /// Replay of captured random writes of 4 KiB as a standby does it, beside fio with the same addresses and depth: the block
+    /// back end on a device in memory, SG_IO in a virtual machine. Prints IOPS, the ratio to fio (goal 0.9 at depth 32) with
+    /// its lowest and highest round, and serial mode
+    Replay {
+        /// Interleaved rounds; more of them give a better median
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Writes of each run of the block back end
+        #[arg(long, default_value_t = 262_144)]
+        writes: u64,
+        /// Writes of each run in the virtual machine, where everything is emulated and slow
+        #[arg(long, default_value_t = 8_000)]
+        guest_writes: u64,
+        /// Kernel series of the virtual machine
+        #[arg(long, default_value = "6.12", value_name = "SERIES")]
+        kernel: String,
+        /// Without the virtual machine
+        #[arg(long)]
+        no_vm: bool,
+        /// Print the results as JSON, and progress to standard error
+        #[arg(long)]
+        json: bool,
+    },
     /// Throughput end to end beside `dd | socat | dd`, and memory of both processes
     Replicate {
         /// MiB written in each run
@@ -32,6 +56,9 @@ pub(crate) enum Bench {
 pub(crate) fn run(what: Bench) -> Result<()> {
     match what {
         Bench::Capture { rounds, seconds } => capture::run(rounds, seconds),
+        Bench::Replay { rounds, writes, guest_writes, kernel, no_vm, json } => {
+            replay::run(&replay::Plan { rounds, writes, guest_writes, kernel, no_vm, json })
+        }
         Bench::Replicate { mebibytes } => replicate::run(mebibytes),
     }
 }
