@@ -235,22 +235,29 @@ impl Pool {
     pub fn start<S: WorkSource>(depth: usize, source: &Arc<S>) -> std::io::Result<Self> {
         let depth = depth.max(1);
         // One entry at a time is as fast by a plain call.
-        if depth > 1 && source.has_plain_writes() {
-            let handoff = Arc::new(Handoff::default());
-            if let Some(dispatcher) = start_dispatcher(depth, source, &handoff)? {
-                let mut workers = vec![dispatcher];
-                for number in 0..depth {
-                    let (source, handoff) = (Arc::clone(source), Arc::clone(&handoff));
-                    workers.push(spawn(number, move || dispatch::work(&*source, &handoff))?);
-                }
-                return Ok(Self { workers, method: Method::Ring });
-            }
+        if depth > 1
+            && source.has_plain_writes()
+            && let Some(pool) = Self::dispatched(depth, source)?
+        {
+            return Ok(pool);
         }
         let start = |number| {
             let source = Arc::clone(source);
             spawn(number, move || work(&*source))
         };
         Ok(Self { workers: (0..depth).map(start).collect::<Result<_, _>>()?, method: Method::Workers })
+    }
+
+    /// With a dispatcher; none where there is no io_uring for this process.
+    fn dispatched<S: WorkSource>(depth: usize, source: &Arc<S>) -> std::io::Result<Option<Self>> {
+        let handoff = Arc::new(Handoff::default());
+        let Some(dispatcher) = start_dispatcher(depth, source, &handoff)? else { return Ok(None) };
+        let start = |number| {
+            let (source, handoff) = (Arc::clone(source), Arc::clone(&handoff));
+            spawn(number, move || dispatch::work(&*source, &handoff))
+        };
+        let workers = std::iter::once(Ok(dispatcher)).chain((0..depth).map(start));
+        Ok(Some(Self { workers: workers.collect::<Result<_, _>>()?, method: Method::Ring }))
     }
 
     /// How entries get to targets.
@@ -280,11 +287,15 @@ fn start_dispatcher<S: WorkSource>(
 ) -> std::io::Result<Option<JoinHandle<()>>> {
     let (source, handoff) = (Arc::clone(source), Arc::clone(handoff));
     let (told, made) = mpsc::channel();
-    let run = move || match Dispatcher::new(depth, source, handoff) {
+    let run = move || match Dispatcher::new(depth, Arc::clone(&source), Arc::clone(&handoff)) {
         Ok(dispatcher) => {
             let _ = told.send(Ok(()));
-            dispatcher.run();
+            if catch_unwind(AssertUnwindSafe(|| dispatcher.run())).is_err() {
+                source.broken("the thread that applies entries panicked; this is a bug, please report it");
+                handoff.close();
+            }
         }
+        // Whoever waits for the answer is in the middle of starting and cannot be gone.
         Err(error) => drop(told.send(Err(error))),
     };
     let thread = std::thread::Builder::new().name("apply-ring".to_owned()).spawn(run)?;

@@ -23,9 +23,6 @@ use crate::node::standby::refuse_precious;
 const BLOCK: u32 = 4096;
 const MADE_UP_DEPTH: u64 = 32;
 const SEED: u64 = 1;
-/// More than any journal that a measurement makes.
-const JOURNAL_BYTES: u64 = 64 << 30;
-
 /// One line of JSON.
 #[derive(Serialize)]
 struct Report<'a> {
@@ -84,10 +81,19 @@ fn recording(args: &ReplayBench, size: u64) -> anyhow::Result<Recording> {
     let Some(dir) = &args.record else {
         return Ok(Recording::random_writes(args.entries, BLOCK, size, MADE_UP_DEPTH, SEED)?);
     };
-    let config = Config { segment_bytes: SEGMENT_BYTES, total_bytes: JOURNAL_BYTES, sync: SyncPolicy::Never };
+    let config = Config { segment_bytes: SEGMENT_BYTES, total_bytes: journal_bytes(dir)?, sync: SyncPolicy::Never };
     let opened = RealDisk::new(dir).and_then(|disk| Journal::open(disk, config));
     let (journal, _) = opened.with_context(|| format!("cannot open the journal in {}", dir.display()))?;
     Ok(Recording::read(&mut journal.reader())?)
+}
+
+/// Bytes of the journal in `dir`. It is opened with its own size: with a larger one it would grow.
+fn journal_bytes(dir: &Path) -> anyhow::Result<u64> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("no journal in {}", dir.display()))?;
+    let is_segment = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("segment-");
+    let segments = entries.filter_map(Result::ok).filter(|entry| is_segment(&entry.file_name())).count();
+    anyhow::ensure!(segments > 0, "there is no journal in {}", dir.display());
+    Ok(segments as u64 * SEGMENT_BYTES)
 }
 
 /// The device node of a target that is named `sg:NODE`.

@@ -39,8 +39,8 @@ impl Handoff {
         self.filled.notify_one();
     }
 
-    /// What was not begun is forgotten: it lies in the journal.
-    fn close(&self) {
+    /// Ends the workers. What was not begun is forgotten: it lies in the journal.
+    pub(super) fn close(&self) {
         let mut state = self.state();
         (state.closed, state.jobs) = (true, VecDeque::new());
         self.filled.notify_all();

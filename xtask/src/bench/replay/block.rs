@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::Plan;
 use super::report::{Runner, Sample, Section};
@@ -13,10 +14,12 @@ use crate::rig::{self, LoopDevice, Node, Status};
 use crate::{interrupt, process, workspace};
 
 const DISK_BYTES: u64 = 1 << 30;
-/// Holds every recording in whole.
-const JOURNAL: &str = "4G";
-/// Most writes that fit it, each of 4 KiB with its header.
+/// Most writes: replay has all of them in memory.
 const MOST_WRITES: u64 = 800_000;
+/// Of one write in a journal: 4 KiB, its headers, and something for the ends of segments.
+const JOURNAL_BYTES_EACH: u64 = 4400;
+/// Of a journal beside its entries: some segments are always free.
+const JOURNAL_SPARE: u64 = 256 << 20;
 /// The agent gets this long to attach, and to end.
 const ATTACH: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(30);
@@ -64,7 +67,7 @@ enum Source {
 struct Bench {
     binary: PathBuf,
     device: LoopDevice,
-    folder: PathBuf,
+    scratch: TempDir,
     source: Source,
     serial: Source,
 }
@@ -74,14 +77,13 @@ pub(super) fn run(plan: &Plan) -> Result<Section> {
     ensure!((1..=MOST_WRITES).contains(&plan.writes), "--writes is 1 to {MOST_WRITES}");
     let binary = workspace::release_binary()?;
     let scratch = rig::scratch()?;
-    let memory = tempfile::tempdir_in(rig::memory_folder()?)?;
-    let device = LoopDevice::create(memory.path(), "replay", DISK_BYTES)?;
+    let device = LoopDevice::create(&rig::memory_folder()?, "replay", DISK_BYTES)?;
     // Every page of the backing file exists before anything is measured.
     fill(device.path())?;
     let (source, serial) = match rig::require_capture() {
         Ok(()) => {
             let record =
-                |name: &str, depth, writes| capture(&binary, &device, &memory.path().join(name), depth, writes);
+                |name: &str, depth, writes| capture(&binary, &device, &scratch.path().join(name), depth, writes);
             (record("record", 32, plan.writes)?, record("serial", 1, (plan.writes / SERIAL_PART).max(1))?)
         }
         Err(why) => {
@@ -89,7 +91,7 @@ pub(super) fn run(plan: &Plan) -> Result<Section> {
             (Source::MadeUp(plan.writes), Source::MadeUp((plan.writes / SERIAL_PART).max(1)))
         }
     };
-    let bench = Bench { binary, device, folder: scratch.path().to_owned(), source, serial };
+    let bench = Bench { binary, device, scratch, source, serial };
     bench.measure(plan)
 }
 
@@ -128,7 +130,7 @@ impl Bench {
     }
 
     fn log(&self, depth: u32) -> PathBuf {
-        self.folder.join(format!("iolog-{depth}"))
+        self.scratch.path().join(format!("iolog-{depth}"))
     }
 
     fn sample(&self, how: How, depth: u32) -> Result<Sample> {
@@ -172,7 +174,8 @@ fn capture(binary: &Path, device: &LoopDevice, dir: &Path, depth: u32, writes: u
         command.args(arguments).env("BLKECHO_RUN_DIR", dir);
         command
     };
-    let mut attach = blkecho(&["attach", "--journal-size", JOURNAL, "--ring-size", "256M", "--name", "disk"]);
+    let journal = (writes * JOURNAL_BYTES_EACH + JOURNAL_SPARE).to_string();
+    let mut attach = blkecho(&["attach", "--journal-size", &journal, "--ring-size", "256M", "--name", "disk"]);
     attach.args(["--group", &group]);
     attach.arg(device.path()).arg("--dir").arg(dir).args(["--to", &format!("127.0.0.1:{}", rig::free_port()?)]);
     let log = dir.join("agent.log");
