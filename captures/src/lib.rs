@@ -1,0 +1,25 @@
+//! Capture files: pcapng that standard tools read as SCSI, with our exact record of each command beside it.
+//!
+//! Each device is an interface of link type FC-2, each command a Fibre Channel exchange on it: FCP_CMND at issue, FCP_DATA
+//! with what was sent, FCP_RSP at completion (FCP-4; `docs/decisions/0014-captures.md`). What was seen at the block layer
+//! stands there as its SCSI equivalent. The FCP_CMND packet carries the entry's header, and what of the payload is no
+//! data, in a custom option; so a file read back gives exactly what was written, and tools that know nothing of it show
+//! the rest.
+//!
+//! [`Writer`] never keeps more than one packet. [`Reader`] takes what is whole of a file that was cut, says how much was
+//! left, and names where a damaged one is damaged; it never allocates by a length that it has not checked.
+
+mod equivalent;
+mod error;
+mod fc;
+mod meta;
+mod option;
+mod reader;
+mod writer;
+
+pub use equivalent::{Answer, Scsi, scsi_of};
+pub use error::{OptionError, ReadError, WriteError};
+pub use meta::{Device, Filtered, Lost, Section, Statistics};
+pub use option::PRIVATE_ENTERPRISE_NUMBER;
+pub use reader::{CapturedEntry, Item, Reader, Tail};
+pub use writer::{MAX_FRAME_DATA, Writer};

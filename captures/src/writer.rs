@@ -1,0 +1,372 @@
+//! Writes a capture, packet by packet.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::time::Duration;
+
+use formats::command::{Command as Trailer, Transfer};
+use formats::entry::PayloadEncoding;
+use formats::{Entry, EntryHeader, Gap, Op, OpFlags, Record, Region, Seq, Status};
+use pcap_file::pcapng::PcapNgWriter;
+use pcap_file::pcapng::blocks::custom::{CustomBinaryOption, CustomUtf8Option};
+use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption, InterfaceTsResolution,
+};
+use pcap_file::pcapng::blocks::interface_statistics::{InterfaceStatisticsBlock, InterfaceStatisticsOption};
+use pcap_file::pcapng::blocks::opt_common::CommonOption;
+use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
+use pcap_file::{DataLink, Endianness};
+use serde::Serialize;
+
+use crate::equivalent::{Answer, Scsi, scsi_of};
+use crate::error::WriteError;
+use crate::fc::{Command, Exchange, FRAME_HEADER, Response};
+use crate::meta::{Device, FORMAT, Section, Statistics};
+use crate::option::{self, MAX_INLINE, MAX_MARK, PRIVATE_ENTERPRISE_NUMBER};
+
+/// Most bytes of data in one frame: Wireshark takes packets of 256 KiB.
+pub const MAX_FRAME_DATA: usize = 128 << 10;
+/// Longest text of an option, in bytes.
+const MAX_TEXT: usize = 60_000;
+/// Tag of an exported PDU: the dissector by its name (Wireshark, epan/exported_pdu.h).
+const PDU_DISSECTOR_NAME: u16 = 12;
+/// The dissector that shows lines of text.
+const TEXT_DISSECTOR: &str = "data-text-lines";
+
+/// Writes a capture to any output. It keeps nothing back: what was given is written when the call returns, as far as the
+/// output itself does not buffer.
+pub struct Writer<W: Write> {
+    out: PcapNgWriter<Counted<W>>,
+    devices: Vec<Device>,
+    snap_len: Option<u32>,
+    /// Commands so far.
+    exchanges: u32,
+    /// The interface of marks and gaps, once there is one.
+    notes: Option<u32>,
+    last_ns: u64,
+    frame: Vec<u8>,
+}
+
+/// Counts what goes through.
+struct Counted<W> {
+    out: W,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins a capture of these devices. `section.snap_len` limits what is kept of each command's content.
+    ///
+    /// # Errors
+    /// When the output fails, or a text is too long.
+    pub fn new(out: W, section: &Section, devices: &[Device]) -> Result<Self, WriteError> {
+        let section = Section { format: FORMAT, ..section.clone() };
+        let options = vec![
+            SectionHeaderOption::Hardware(section.machine.as_str().into()),
+            SectionHeaderOption::OS(section.kernel.as_str().into()),
+            SectionHeaderOption::UserApplication(section.program.as_str().into()),
+            SectionHeaderOption::Common(json("the section", &section)?),
+        ];
+        let block = SectionHeaderBlock { endianness: Endianness::Little, options, ..SectionHeaderBlock::default() };
+        let counted = Counted { out, bytes: 0 };
+        let mut writer = Self {
+            out: PcapNgWriter::with_section_header(counted, block)?,
+            devices: devices.to_vec(),
+            snap_len: section.snap_len,
+            exchanges: 0,
+            notes: None,
+            last_ns: section.started_ns,
+            frame: Vec::with_capacity(FRAME_HEADER + MAX_FRAME_DATA),
+        };
+        devices.iter().try_for_each(|device| writer.interface(device, &section))?;
+        Ok(writer)
+    }
+
+    fn interface(&mut self, device: &Device, section: &Section) -> Result<(), WriteError> {
+        use InterfaceDescriptionOption as O;
+        let mut options = vec![
+            O::IfName(device.name.as_str().into()),
+            O::IfDescription(described(device).into()),
+            O::IfTsResol(InterfaceTsResolution::NANO),
+            O::IfOs(section.kernel.as_str().into()),
+        ];
+        options.extend(device.model.as_deref().map(|model| O::IfHardware(model.into())));
+        options.push(O::Common(json("a device", device)?));
+        let block = InterfaceDescriptionBlock { linktype: DataLink::FC_2, snaplen: 0, options };
+        self.out.write_pcapng_block(block)?;
+        Ok(())
+    }
+
+    /// Writes one entry. `payload` is what its header describes.
+    ///
+    /// # Errors
+    /// When the output fails, or header, payload and devices do not belong together. After an error of the output nothing
+    /// more can be written.
+    pub fn write(&mut self, header: &EntryHeader, payload: &[u8]) -> Result<(), WriteError> {
+        if payload.len() != header.payload.len as usize {
+            return Err(WriteError::Payload { have: payload.len(), want: header.payload.len });
+        }
+        match &header.entry {
+            Entry::Record(record) => self.record(header, record, payload),
+            Entry::Region(region) => self.record(header, &self.as_record(region), payload),
+            Entry::Gap(gap) => self.gap(header, *gap),
+        }
+    }
+
+    /// A region read back looks like the write that would leave it so.
+    fn as_record(&self, region: &Region) -> Record {
+        let at = self.last_ns;
+        let origin = formats::entry::Origin { issued_ns: at, completed_ns: at, ..Default::default() };
+        Record {
+            seq: Seq(1),
+            dep: Seq(0),
+            volume: region.volume,
+            op: Op::Write,
+            flags: OpFlags::empty(),
+            range: region.range,
+            status: Status::OK,
+            origin,
+        }
+    }
+
+    fn record(&mut self, header: &EntryHeader, record: &Record, payload: &[u8]) -> Result<(), WriteError> {
+        let interface = self.devices.iter().position(|device| device.volume == record.volume.0);
+        let interface = interface.ok_or(WriteError::Volume(record.volume))?;
+        let block_size = self.devices.get(interface).map_or(0, |device| device.block_size);
+        let (content, trailer) = payload.split_at(header.payload.content_len() as usize);
+        let (inline, data_out) = trailer.split_at(inline_len(trailer));
+        let scsi = scsi_of(record, header.payload.encoding, trailer, block_size);
+        let frames_len = (content.len() + data_out.len()) as u32;
+        let ours = option::encode_entry(header, inline, content.len() as u32, frames_len);
+        self.exchanges = self.exchanges.wrapping_add(1);
+        let to =
+            To { interface: interface as u32, exchange: Exchange { volume: record.volume.0, number: self.exchanges } };
+        let (issued, completed) = (record.origin.issued_ns, record.origin.completed_ns);
+        self.command(to, issued, &scsi, &words_of(header, record, &scsi), ours)?;
+        let snap_len = self.snap_len.filter(|_| header.payload.encoding == PayloadEncoding::Data);
+        self.data(to, issued, (content, 0), snap_len)?;
+        self.data(to, issued, (data_out, content.len()), None)?;
+        if frames_len == 0 {
+            self.data(to, issued, (&scsi.list, 0), None)?;
+        }
+        self.last_ns = self.last_ns.max(completed);
+        match &scsi.answer {
+            Some(answer) => self.response(to, completed, answer),
+            None => Ok(()),
+        }
+    }
+
+    fn command(&mut self, to: To, at: u64, scsi: &Scsi<'_>, words: &str, ours: Vec<u8>) -> Result<(), WriteError> {
+        let command = Command {
+            lun: scsi.lun,
+            cdb: &scsi.cdb,
+            writes: matches!(scsi.transfer, Transfer::Out | Transfer::Both),
+            reads: matches!(scsi.transfer, Transfer::In | Transfer::Both),
+            data_len: scsi.data_len,
+        };
+        let frame = to.exchange.command(&command);
+        let mut options = vec![custom(ours)];
+        options.extend((!words.is_empty()).then(|| comment(words)));
+        self.packet(to.interface, at, &frame, frame.len(), options)
+    }
+
+    /// `bytes` and their place in the data; `snap_len` of the first ones are kept.
+    fn data(
+        &mut self,
+        to: To,
+        at: u64,
+        (bytes, place): (&[u8], usize),
+        snap_len: Option<u32>,
+    ) -> Result<(), WriteError> {
+        for (index, chunk) in bytes.chunks(MAX_FRAME_DATA).enumerate() {
+            let offset = index * MAX_FRAME_DATA;
+            let kept = snap_len.map_or(chunk.len(), |snap| (snap as usize).saturating_sub(offset).min(chunk.len()));
+            let mut frame = std::mem::take(&mut self.frame);
+            frame.clear();
+            frame.extend_from_slice(&to.exchange.data(index, (place + offset) as u32));
+            frame.extend_from_slice(&chunk[..kept]);
+            let written = self.packet(to.interface, at, &frame, FRAME_HEADER + chunk.len(), Vec::new());
+            self.frame = frame;
+            written?;
+        }
+        Ok(())
+    }
+
+    fn response(&mut self, to: To, at: u64, answer: &Answer<'_>) -> Result<(), WriteError> {
+        let response = Response { status: answer.status.to_byte(), residual: answer.residual, sense: &answer.sense };
+        let frame = to.exchange.response(&response);
+        let options = answer.comment.as_deref().map(comment).into_iter().collect();
+        self.packet(to.interface, at, &frame, frame.len(), options)
+    }
+
+    fn packet(
+        &mut self,
+        interface_id: u32,
+        at: u64,
+        frame: &[u8],
+        original: usize,
+        options: Vec<EnhancedPacketOption<'_>>,
+    ) -> Result<(), WriteError> {
+        let block = EnhancedPacketBlock {
+            interface_id,
+            timestamp: Duration::from_nanos(at),
+            original_len: original as u32,
+            data: Cow::Borrowed(frame),
+            options,
+        };
+        self.out.write_pcapng_block(block)?;
+        Ok(())
+    }
+
+    /// Completions that are not in the capture: a line of text among the packets.
+    fn gap(&mut self, header: &EntryHeader, gap: Gap) -> Result<(), WriteError> {
+        let text = format!("completions {} to {} were lost", gap.first, gap.last);
+        self.note(self.last_ns, &text, option::encode_entry(header, &[], 0, 0))
+    }
+
+    /// Marks a moment, in nanoseconds since 1970, UTC, with a text.
+    ///
+    /// # Errors
+    /// When the output fails, or the text has more than 4096 bytes.
+    pub fn mark(&mut self, at_ns: u64, text: &str) -> Result<(), WriteError> {
+        if text.len() > MAX_MARK {
+            return Err(WriteError::TooLong { what: "a mark", len: text.len(), max: MAX_MARK });
+        }
+        self.note(at_ns, text, option::encode_mark(text))
+    }
+
+    fn note(&mut self, at: u64, text: &str, ours: Vec<u8>) -> Result<(), WriteError> {
+        let interface = match self.notes {
+            Some(interface) => interface,
+            None => self.notes_interface()?,
+        };
+        let mut pdu = PDU_DISSECTOR_NAME.to_be_bytes().to_vec();
+        pdu.extend_from_slice(&(TEXT_DISSECTOR.len().next_multiple_of(4) as u16).to_be_bytes());
+        pdu.extend_from_slice(TEXT_DISSECTOR.as_bytes());
+        pdu.resize(4 + TEXT_DISSECTOR.len().next_multiple_of(4), 0);
+        pdu.extend_from_slice(&[0; 4]);
+        pdu.extend_from_slice(text.as_bytes());
+        self.packet(interface, at, &pdu, pdu.len(), vec![custom(ours), comment(text)])
+    }
+
+    fn notes_interface(&mut self) -> Result<u32, WriteError> {
+        let options = vec![
+            InterfaceDescriptionOption::IfName("notes".into()),
+            InterfaceDescriptionOption::IfDescription("marks, and what was lost".into()),
+            InterfaceDescriptionOption::IfTsResol(InterfaceTsResolution::NANO),
+        ];
+        let block = InterfaceDescriptionBlock { linktype: DataLink::WIRESHARK_UPPER_PDU, snaplen: 0, options };
+        self.out.write_pcapng_block(block)?;
+        let interface = self.devices.len() as u32;
+        self.notes = Some(interface);
+        Ok(interface)
+    }
+
+    /// Writes what came of the capture: all of it with the first device, where the packets and losses are told in
+    /// pcapng's own words too.
+    ///
+    /// # Errors
+    /// When the output fails.
+    pub fn statistics(&mut self, statistics: &Statistics) -> Result<(), WriteError> {
+        use InterfaceStatisticsOption as O;
+        if self.devices.is_empty() {
+            return Ok(());
+        }
+        let lost = statistics.lost.commands();
+        let options = vec![
+            O::IsbEndTime(Duration::from_nanos(statistics.ended_ns)),
+            O::IsbIfRecv(statistics.records + lost + statistics.filtered.sum()),
+            O::IsbIfDrop(lost),
+            O::IsbFilterAccept(statistics.records + lost),
+            O::IsbUsrDeliv(statistics.records),
+            O::Common(json("the statistics", statistics)?),
+        ];
+        let timestamp = Duration::from_nanos(statistics.ended_ns);
+        self.out.write_pcapng_block(InterfaceStatisticsBlock { interface_id: 0, timestamp, options })?;
+        Ok(())
+    }
+
+    /// Hands what the output itself buffers on.
+    ///
+    /// # Errors
+    /// When the output fails.
+    pub fn flush(&mut self) -> Result<(), WriteError> {
+        Ok(self.out.get_mut().flush()?)
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.out.get_ref().bytes
+    }
+
+    /// The output back, flushed.
+    ///
+    /// # Errors
+    /// When the output fails.
+    pub fn finish(mut self) -> Result<W, WriteError> {
+        self.flush()?;
+        Ok(self.out.into_inner().out)
+    }
+}
+
+/// Where packets of a command go.
+#[derive(Clone, Copy)]
+struct To {
+    interface: u32,
+    exchange: Exchange,
+}
+
+/// Bytes of a trailer that stand in the option: all but data-out, as far as there is room.
+fn inline_len(trailer: &[u8]) -> usize {
+    let head = Trailer::decode(trailer).map_or(trailer.len(), |command| trailer.len() - command.data_out.len());
+    head.min(MAX_INLINE)
+}
+
+/// What a person is told of a command that its SCSI form does not say.
+fn words_of(header: &EntryHeader, record: &Record, scsi: &Scsi<'_>) -> String {
+    let read_back = matches!(header.entry, Entry::Region(_)).then(|| "content read back".to_owned());
+    let no_payload = header.payload.encoding == PayloadEncoding::None && record.op == Op::Write && record.range.len > 0;
+    let no_payload = no_payload.then(|| "payload not captured".to_owned());
+    let words: Vec<String> = [read_back, no_payload, scsi.comment.clone()].into_iter().flatten().collect();
+    words.join("; ")
+}
+
+/// Model, serial number, size and block size in a line.
+fn described(device: &Device) -> String {
+    let words = [device.model.as_deref(), device.serial.as_deref(), device.address.as_deref()];
+    let mut text = words.into_iter().flatten().fold(device.path.clone(), |text, word| text + " " + word);
+    if device.size > 0 {
+        text += &format!(", {} bytes in blocks of {}", device.size, device.block_size);
+    }
+    text
+}
+
+fn comment(text: &str) -> EnhancedPacketOption<'_> {
+    EnhancedPacketOption::Common(CommonOption::Comment(text.into()))
+}
+
+fn custom(value: Vec<u8>) -> EnhancedPacketOption<'static> {
+    let option = CustomBinaryOption::<true> { pen: PRIVATE_ENTERPRISE_NUMBER, value: value.into() };
+    EnhancedPacketOption::Common(CommonOption::CustomBinaryCopiable(option))
+}
+
+fn json(what: &'static str, value: &impl Serialize) -> Result<CommonOption<'static>, WriteError> {
+    let text = serde_json::to_string(value).map_err(|error| WriteError::Io(error.into()))?;
+    if text.len() > MAX_TEXT {
+        return Err(WriteError::TooLong { what, len: text.len(), max: MAX_TEXT });
+    }
+    Ok(CommonOption::CustomUtf8Copiable(CustomUtf8Option { pen: PRIVATE_ENTERPRISE_NUMBER, value: text.into() }))
+}
