@@ -297,7 +297,7 @@ impl fmt::Display for Effect {
             Self::Unchanged => f.write_str("unchanged"),
             Self::Noted => f.write_str("unchanged, noted"),
             Self::Delayed => f.write_str("`Outdated` until answered"),
-            Self::Redo => f.write_str("`Outdated` until redone"),
+            Self::Redo => f.write_str("`Inconsistent` until redone"),
             Self::OutOfSync(Scope::DeviceState) => f.write_str("difference of device state until read again"),
             Self::OutOfSync(scope) => write!(f, "`Inconsistent` until {scope} is healed"),
             Self::Stopped(reason) => write!(f, "`Stopped: {reason}`"),

@@ -1,7 +1,7 @@
 use std::vec::Vec;
 
-use formats::entry::PayloadInfo;
-use formats::wire::{Ack, DataState, Welcome};
+use formats::entry::{Entry, PayloadInfo};
+use formats::wire::{Ack, DataState, Resend, Stretch, Welcome};
 use formats::{ByteRange, EntryHeader, Op, Position, Seq, Status, StreamId, VolumeIndex};
 
 use super::*;
@@ -464,4 +464,66 @@ fn what_is_partial_is_sent_in_order_and_never_healed() {
     story.save();
     story.engine.connected(at(3), &welcome(7, 7, DataState::Inconsistent));
     assert_eq!(story.drive(), [""; 0], "a secondary that asks for healing gets none");
+}
+
+fn stretch(volume: u16, offset: u64, len: u64) -> Stretch {
+    Stretch { volume, offset, len, reason: "write-error".into() }
+}
+
+#[test]
+fn what_the_secondary_asks_for_is_read_back_and_sent_behind_what_it_has() {
+    let mut story = Story::new();
+    story.writes(1..=3);
+    story.engine.connected(at(1), &in_step(3));
+    assert_eq!(story.drive(), [""; 0]);
+    let request = Resend { stretches: vec![stretch(0, 4000, 200), stretch(0, MIB - 512, 512)] };
+    story.engine.resend(at(2), &request).expect("within the volume");
+    assert_eq!((story.engine.mode(), story.engine.dirty().bytes()), (Mode::Resync, 3 * 4096));
+    story.writes(4..=4);
+    assert_eq!(story.drive(), ["regions 12288 remaining 0", "entries 4..=4"]);
+    story.ack(2, 4).expect("sent");
+    assert_eq!((story.engine.mode(), story.engine.status(at(3)).counters.resend_requests), (Mode::Ordered, 2));
+}
+
+/// Lost with the link, it would be asked again; saved, it need not be.
+#[test]
+fn what_was_asked_for_is_part_of_the_saved_map() {
+    let mut story = Story::new();
+    story.writes(1..=1);
+    story.engine.connected(at(1), &in_step(1));
+    story.engine.resend(at(2), &Resend { stretches: vec![stretch(0, 0, 1)] }).expect("within the volume");
+    assert!(story.engine.generation() > 1);
+    assert_eq!(story.save().dirty.bytes(), 4096);
+    story.engine.disconnected(at(3));
+    assert_eq!(story.engine.dirty().bytes(), 4096);
+}
+
+#[test]
+fn a_request_for_what_is_not_there_ends_the_session_and_nothing_of_it_is_used() {
+    for bad in [stretch(1, 0, 512), stretch(0, MIB, 1), stretch(0, u64::MAX, 2)] {
+        let mut story = Story::new();
+        story.writes(1..=1);
+        story.engine.connected(at(1), &in_step(1));
+        let request = Resend { stretches: vec![stretch(0, 0, 512), bad] };
+        assert!(story.engine.resend(at(2), &request).is_err());
+        assert!(matches!(story.poll(), Send::Close(CloseReason::Protocol(_))));
+        assert!(story.engine.dirty().is_empty());
+    }
+    assert_eq!(Story::new().engine.resend(at(0), &Resend::default()), Err(ProtocolError::NoSession));
+}
+
+/// What a failed flush lost on the primary is told by nobody.
+#[test]
+fn a_failed_flush_reads_the_volume_back_and_a_good_one_nothing() {
+    let mut story = Story::new();
+    story.append(record(1, 1, Op::Flush, PayloadInfo::NONE));
+    let mut failed = record(2, 2, Op::Flush, PayloadInfo::NONE);
+    if let Entry::Record(record) = &mut failed.entry {
+        record.status = Status(10);
+    }
+    story.engine.connected(at(1), &in_step(0));
+    assert_eq!(story.drive()[0], "entries 1..=1");
+    assert!(story.engine.dirty().is_empty());
+    story.append(failed);
+    assert_eq!(story.drive()[..2], ["entries 2..=2", "regions 1048576 remaining 0"]);
 }

@@ -20,7 +20,7 @@ pub struct LocalVolume {
     pub name: String,
     /// Size of the target in bytes; at least the primary's.
     pub size: u64,
-    /// Logical block size of the target in bytes; the primary's.
+    /// Logical block size of the target in bytes; the primary's. 0 of a tape, which has none.
     pub block_size: u32,
 }
 
@@ -128,7 +128,8 @@ pub struct Accepted {
     pub welcome: Welcome,
     /// For each volume of the stream, its place in [`StandbyConfig::volumes`].
     pub volumes: Vec<usize>,
-    /// Before the answer is sent: make a checkpoint, which is this state. Entries of another stream, or for volumes in another order, follow.
+    /// Before the answer is sent: make a checkpoint, which is this state. Entries of another stream, or for volumes in
+    /// another order, follow.
     pub save_first: Option<StandbyState>,
 }
 

@@ -314,3 +314,189 @@ fn a_driver_that_breaks_the_order_is_told() {
     assert_eq!(story.engine.journaled(3..4), Err(StandbyError::Unexpected(4)));
     assert!(matches!(story.engine.applied(3), Err(StandbyError::Scheduler(_))));
 }
+
+mod troubles {
+    use formats::ByteRange;
+
+    use super::*;
+    use crate::errors::{RowIndex, Scope};
+
+    const NOW: Now = Now::ZERO;
+
+    fn reason() -> Option<RowIndex> {
+        RowIndex::named("write-error")
+    }
+
+    fn holes(story: &Story) -> Vec<(u64, u64)> {
+        story.engine.holes().iter().map(|(hole, _)| (hole.range.offset, hole.range.len)).collect()
+    }
+
+    impl Story {
+        fn refuse(&mut self, index: u64, scope: Scope) {
+            assert_eq!(self.engine.next_ready(), Some(index));
+            self.engine.out_of_sync(index, scope, reason(), NOW).expect("named");
+        }
+
+        fn save(&mut self) -> StandbyState {
+            let mut state = self.engine.checkpoint();
+            self.engine.flushed();
+            assert_eq!(self.engine.verdict(&mut state), Verdict::Save);
+            self.engine.checkpoint_saved(NOW, &state);
+            state
+        }
+
+        fn rewind(&mut self) {
+            self.engine.disconnected();
+            let first = self.engine.rewind().expect("nothing runs");
+            for index in first..=self.journal.len() as u64 {
+                self.engine.redo(index, &self.journal[index as usize - 1]).expect("its own journal");
+            }
+            self.engine.redo_end();
+        }
+    }
+
+    #[test]
+    fn a_hole_makes_it_inconsistent_until_a_region_behind_it_is_applied() {
+        let mut story = Story::connected();
+        story.frame(&[write(4, 4)]).expect("follows");
+        story.durable();
+        story.refuse(3, Scope::Range);
+        assert_eq!((holes(&story), story.engine.data_state()), (vec![(0, 8)], DataState::Inconsistent));
+        assert_eq!(story.engine.status().applied.position, Position(4), "replay goes on");
+        assert!(story.engine.poll_resend(NOW).is_empty());
+        let due = story.engine.resend_due().expect("soon");
+        assert_eq!(story.engine.poll_resend(due).len(), 1);
+        assert_eq!((story.engine.poll_resend(due).len(), story.engine.resend_due()), (0, None), "asked once");
+        story.frame(&[region(4, 4, 0)]).expect("follows");
+        story.durable();
+        story.apply_all();
+        assert_eq!((holes(&story), story.engine.data_state()), (vec![], DataState::Consistent));
+    }
+
+    #[test]
+    fn what_has_no_range_or_is_no_range_is_the_whole_volume() {
+        let mut story = Story::connected();
+        let flush = record(4, 4, Op::Flush, PayloadInfo::NONE);
+        story.frame(&[flush, write(5, 5)]).expect("follows");
+        story.durable();
+        story.refuse(3, Scope::SinceFlush);
+        assert_eq!(holes(&story), [(0, 4096)]);
+        story.apply_all();
+        assert_eq!(holes(&story), [(8, 4088)], "what began after the failure heals its part");
+        story.engine.unflushed(VolumeIndex(0), reason(), NOW);
+        assert_eq!(holes(&story).iter().map(|(_, len)| len).sum::<u64>(), 4096);
+    }
+
+    /// An entry that was skipped, or whose effect is the device's choice, makes nothing equal.
+    #[test]
+    fn only_what_was_written_heals() {
+        let mut story = Story::connected();
+        let discard = record(6, 6, Op::Discard, PayloadInfo::NONE);
+        story.frame(&[write(4, 4), write(5, 5), discard, write(7, 7)]).expect("follows");
+        story.durable();
+        story.refuse(3, Scope::Range);
+        assert_eq!(story.engine.next_ready(), Some(4));
+        story.engine.skipped(4).expect("named");
+        assert_eq!(story.engine.next_ready(), Some(5));
+        story.engine.applied(5).expect("named");
+        assert_eq!(holes(&story), [(0, 8)]);
+        story.apply_all();
+        assert_eq!(holes(&story), []);
+    }
+
+    #[test]
+    fn a_restart_knows_the_hole_or_applies_the_entry_again() {
+        let mut story = Story::connected();
+        let before = story.save();
+        story.frame(&[write(4, 4)]).expect("follows");
+        story.durable();
+        story.refuse(3, Scope::Range);
+        let after = story.save();
+        assert_eq!((before.holes.len(), after.holes.len(), after.local_index), (0, 1, 3));
+        assert_eq!(after.holes[0].reason, reason());
+        story.restart(&after);
+        assert_eq!((holes(&story), story.engine.data_state()), (vec![(0, 8)], DataState::Inconsistent));
+        story.restart(&before);
+        story.apply_all();
+        assert_eq!((holes(&story), story.engine.data_state()), (vec![], DataState::Consistent));
+    }
+
+    #[test]
+    fn holes_follow_their_volume_into_another_order() {
+        let mut story = Story::connected();
+        story.frame(&[write(4, 4)]).expect("follows");
+        story.durable();
+        story.refuse(3, Scope::Range);
+        story.engine.disconnected();
+        let mut other = hello(7);
+        other.volumes.insert(0, VolumeIdentity { name: "z".into(), ..other.volumes[0].clone() });
+        story.engine.hello(&other).expect("accepted");
+        let (hole, _) = story.engine.holes().iter().next().expect("kept");
+        assert_eq!((hole.volume, hole.range), (VolumeIndex(1), ByteRange::new(0, 8)));
+        assert!(story.engine.poll_resend(Now::from_secs(9)).is_empty(), "not before the new order is saved");
+    }
+
+    #[test]
+    fn a_checkpoint_waits_for_whoever_may_have_heard_of_a_loss() {
+        let mut story = Story::connected();
+        story.frame(&[write(4, 4)]).expect("follows");
+        story.durable();
+        assert_eq!(story.engine.next_ready(), Some(3));
+        let mut state = story.engine.checkpoint();
+        assert_eq!(story.engine.verdict(&mut state), Verdict::Wait, "not flushed");
+        story.engine.flushed();
+        assert_eq!(story.engine.verdict(&mut state), Verdict::Wait, "entry 3 runs");
+        let mut heard = story.engine.clone();
+        story.engine.applied(3).expect("named");
+        assert_eq!(story.engine.verdict(&mut state), Verdict::Save);
+        heard.lost();
+        heard.skipped(3).expect("named");
+        assert_eq!(heard.verdict(&mut state), Verdict::Discard);
+    }
+
+    #[test]
+    fn lost_writes_are_applied_again_from_the_saved_checkpoint() {
+        let mut story = Story::connected();
+        story.save();
+        story.frame(&[write(4, 4), write(5, 5)]).expect("follows");
+        story.durable();
+        story.apply_all();
+        story.frame(&[write(6, 6)]).expect("follows");
+        story.durable();
+        assert_eq!(story.engine.next_ready(), Some(5));
+        story.engine.lost();
+        assert_eq!((story.engine.next_ready(), story.engine.data_state()), (None, DataState::Inconsistent));
+        assert_eq!(story.engine.frame(4, &[write(7, 7)]), Err(ProtocolError::NoSession));
+        assert!(story.engine.rewind().is_err(), "the session is open, and entry 5 runs");
+        story.engine.disconnected();
+        assert!(!story.engine.may_rewind());
+        story.engine.skipped(5).expect("named");
+        assert_eq!(story.hello(7).expect_err("first things first").code, RefuseCode::Busy);
+        story.rewind();
+        assert_eq!(story.engine.mode(), StandbyMode::Recovering);
+        story.applied.clear();
+        story.apply_all();
+        assert_eq!(story.applied, [3, 4, 5]);
+        assert_eq!(story.engine.data_state(), DataState::Consistent);
+        assert_eq!(story.hello(7).expect("accepted").durable, 6);
+    }
+
+    #[test]
+    fn a_device_that_loses_again_and_again_stops_it_and_a_checkpoint_in_between_does_not() {
+        let mut story = Story::connected();
+        story.frame(&[write(4, 4)]).expect("follows");
+        story.durable();
+        for round in 0..6 {
+            story.engine.lost();
+            assert_eq!(story.engine.stopped(), None, "{round}");
+            story.rewind();
+            story.apply_all();
+            if round == 2 {
+                story.save();
+            }
+        }
+        story.engine.lost();
+        assert_eq!(story.engine.mode(), StandbyMode::Stopped);
+        assert!(story.engine.stopped().expect("why").contains("writes lost again and again"));
+    }
+}
