@@ -1,6 +1,7 @@
 //! Targets that take SCSI commands: what they are asked, and what they answer.
 
-use std::fmt;
+use std::path::Path;
+use std::{fmt, io};
 
 use formats::command::Command;
 use formats::{PayloadEncoding, Record, scsi};
@@ -8,7 +9,7 @@ use replication::errors::{RowCounters, RowIndex, Scope, StopReason};
 use thiserror::Error;
 
 use crate::scsi::identity::{Difference, Identity};
-use crate::target::{Effect, ScsiReport, TargetError};
+use crate::target::{Effect, ScsiReport, TapeError, TapeStatus, TargetError};
 
 /// A target to which captured commands are issued again, as the error consistency table says
 /// (`docs/error-consistency.md`).
@@ -41,6 +42,29 @@ pub trait CommandTarget: Send + Sync {
     /// Ends all waits between retries, now and from now on: what waits ends with [`NotApplied::Abandoned`]. For the end of
     /// a standby, which must not wait for a device that is busy for minutes.
     fn abandon(&self);
+
+    /// Keeps in this file what a crash must not take, and takes up what is in it; called once, before any command. Only
+    /// a tape has such: its commands cannot be redone.
+    ///
+    /// # Errors
+    /// The system's.
+    fn keep_marks(&self, path: &Path) -> io::Result<()> {
+        let _ = path;
+        Ok(())
+    }
+
+    /// Another stream begins, whose numbers have nothing to do with those before.
+    ///
+    /// # Errors
+    /// When that cannot be made durable.
+    fn start_over(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Where it stands, if it is a tape.
+    fn tape(&self) -> Option<TapeStatus> {
+        None
+    }
 }
 
 /// What became of a command.
@@ -100,9 +124,7 @@ pub enum NotApplied {
         why: Unapplied,
     },
     /// Writes that the device had taken may be lost.
-    #[error(
-        "writes that the device had taken may be lost, told by {why}; they are applied again from the journal"
-    )]
+    #[error("writes that the device had taken may be lost, told by {why}; they are applied again from the journal")]
     Lost {
         /// Who told it.
         why: Unapplied,
@@ -118,6 +140,9 @@ pub enum NotApplied {
     /// The command is for a device that this one cannot stand for.
     #[error(transparent)]
     Unfit(#[from] Unfit),
+    /// The copy of a tape cannot go on.
+    #[error(transparent)]
+    Tape(#[from] TapeError),
     /// The standby ends while a command was being retried; its journal redoes it.
     #[error("abandoned while it was being retried, as the standby ends")]
     Abandoned,

@@ -433,7 +433,8 @@ impl Core {
         let same = |mapped: &&Mapped| mapped.target.as_ref().is_some_and(|other| Arc::ptr_eq(other, target));
         let primary_size = self.table.iter().find(same).map(|mapped| mapped.size);
         let scsi = target.commands().map(CommandTarget::report);
-        VolumeStatus { name: name.clone(), target: target.info(), primary_size, scsi }
+        let tape = target.commands().and_then(|commands| commands.tape());
+        VolumeStatus { name: name.clone(), target: target.info(), primary_size, tape, scsi }
     }
 }
 

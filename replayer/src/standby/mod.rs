@@ -31,6 +31,7 @@ mod session;
 mod shared;
 mod start;
 mod status;
+mod tape;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

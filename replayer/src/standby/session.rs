@@ -215,7 +215,11 @@ async fn handle<R: AsyncRead + Unpin>(
             let _ = outbox.send(Outgoing::Hashes(reply)).await;
             Ok(())
         }
-        FrameKind::Refuse => Err(refused(reader.peer().to_owned(), &reader.decode::<Refuse>(header, &body)?)),
+        FrameKind::Refuse => {
+            let refuse = reader.decode::<Refuse>(header, &body)?;
+            shared.turned_away(&refuse);
+            Err(refused(reader.peer().to_owned(), &refuse))
+        }
         got => {
             let wanted = "an entry frame, a hash request or a keep-alive";
             Err(LinkError::Unexpected { peer: reader.peer().to_owned(), wanted, got }.into())

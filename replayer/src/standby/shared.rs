@@ -5,10 +5,10 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use formats::ByteRange;
+use formats::EntryHeader;
 use formats::wire::{Ack, HashRequest, Hello, Refuse, RefuseCode, Resend, Welcome};
 use replication::Now;
 use replication::standby::{LocalVolume, Standby, StandbyConfig as EngineConfig, StandbyState, Verdict};
@@ -24,9 +24,9 @@ use super::hash::{self, HashError};
 use super::journaling::Order;
 use super::start::Named;
 use super::status::{AppliedCounts, StandbyStatus};
+use super::tape;
 use crate::command::NotApplied;
 use crate::pool::{Done, Job, WorkSource};
-use crate::target::{Bell, Target};
 
 /// How long a request for hashes waits for what was received before it.
 const HASH_DRAIN: Duration = Duration::from_secs(60);
@@ -61,8 +61,6 @@ pub(super) struct Shared {
     core: Mutex<Core>,
     /// A worker may find an entry.
     work: Condvar,
-    /// The same for the pool's dispatcher, if it has one.
-    bell: OnceLock<Bell>,
     /// Everything received may be applied.
     idle: Condvar,
     /// A checkpoint may be wanted.
@@ -95,10 +93,9 @@ fn engine_config(config: &StandbyConfig, targets: &[Named]) -> EngineConfig {
         block_size: target.block_size().unwrap_or(ANY_BLOCK),
     };
     let mut engine = EngineConfig::new(&config.node, targets.iter().map(local).collect());
-    engine.depth = config.workers();
+    engine.depth = if tape::serves(targets) { 1 } else { config.workers() };
     engine.window_bytes = config.queue_bytes.min(engine.window_bytes);
     engine.checkpoint_interval = config.checkpoint_interval;
-    engine.heal = config.heal;
     engine
 }
 
@@ -119,7 +116,6 @@ impl Shared {
             acks: Notify::new(),
             core: Mutex::new(Core::new(engine, table)),
             work: Condvar::new(),
-            bell: OnceLock::new(),
             idle: Condvar::new(),
             checkpoint: Condvar::new(),
             keeper: Mutex::new(keeper),
@@ -165,6 +161,7 @@ impl Shared {
         let (id, accepted) = self.core().begin_session(&hello, peer, &self.targets)?;
         devices::meet(&hello, &self.targets);
         if accepted.save_first.is_some() {
+            self.start_over(id)?;
             let saved = self.save_checkpoint();
             if !matches!(saved, Ok(true)) {
                 self.end_session(id);
@@ -180,6 +177,32 @@ impl Shared {
             }
         }
         Ok((id, accepted.welcome))
+    }
+
+    /// Tells the targets that another stream begins.
+    fn start_over(&self, id: SessionId) -> Result<(), Refuse> {
+        let mut targets = self.targets.iter().filter_map(|(_, target)| target.commands());
+        let Err(error) = targets.try_for_each(|commands| commands.start_over()) else { return Ok(()) };
+        let reason = format!("the file with a tape's last command: {error}");
+        self.fail(&reason);
+        self.end_session(id);
+        Err(Refuse { code: RefuseCode::Stopped, text: reason.as_str().into() })
+    }
+
+    /// The copy of a tape ends where a command is missing.
+    fn check_tape(&self, headers: &[EntryHeader]) -> Result<(), String> {
+        if !tape::serves(&self.targets) {
+            return Ok(());
+        }
+        tape::ends_at(headers).map_or(Ok(()), Err)
+    }
+
+    /// The primary says that it can send nothing more. On a disk that is a matter of the link; the copy of a tape is at
+    /// its end.
+    pub(super) fn turned_away(&self, refuse: &Refuse) {
+        if refuse.code == RefuseCode::Stopped && tape::serves(&self.targets) {
+            self.fail(&refuse.text.to_string_lossy());
+        }
     }
 
     /// The session is over: what the journal thread has not appended by the time it hears of it was never received.
@@ -274,6 +297,7 @@ impl Shared {
 
     /// Entries of the own journal that must be applied again. Blocks while too many wait.
     pub(super) fn redo(&self, first: u64, frame: &Frame) -> Result<(), String> {
+        self.check_tape(&frame.headers)?;
         while !self.core().wants_frames() && !self.is_ending() && !self.is_losing() {
             std::thread::sleep(PENDING_PAUSE);
         }
@@ -284,7 +308,7 @@ impl Shared {
         let redone = core.redo(first, frame);
         drop(core);
         redone.map_err(|error| error.to_string())?;
-        self.wake_workers();
+        self.work.notify_all();
         Ok(())
     }
 
@@ -297,9 +321,10 @@ impl Shared {
 
     /// These frames are durable, the first entry of each having this index.
     pub(super) fn durable(&self, group: Vec<(u64, Frame)>) -> Result<(), String> {
+        group.iter().try_for_each(|(_, frame)| self.check_tape(&frame.headers))?;
         let durable = self.core().durable(&group);
         durable.map_err(|error| error.to_string())?;
-        self.wake_workers();
+        self.work.notify_all();
         self.acks.notify_one();
         Ok(())
     }
@@ -395,8 +420,7 @@ impl Shared {
 
     /// A device told that writes were lost, and the engine knows: sessions end, the journal thread applies them again.
     fn lost(&self) {
-        let failure = self.core().engine_failure();
-        if let Some(reason) = failure {
+        if let Some(reason) = self.core().engine_failure() {
             return self.fail(&reason);
         }
         self.signal.send_if_modified(|signal| {
@@ -473,17 +497,10 @@ impl Shared {
         self.ending.load(Ordering::SeqCst)
     }
 
-    fn wake_workers(&self) {
-        match self.bell.get() {
-            Some(bell) => bell.ring(),
-            None => self.work.notify_all(),
-        }
-    }
-
     fn wake_all(&self) {
         // Under the lock, so that nobody is between looking and waiting.
         let _core = self.core();
-        self.wake_workers();
+        self.work.notify_all();
         self.idle.notify_all();
         self.checkpoint.notify_all();
         self.budget.wake();
@@ -502,12 +519,11 @@ impl Shared {
     }
 }
 
-impl Shared {
-    /// Notes results under the lock that the caller holds, and takes it again.
-    fn note<'a>(&'a self, mut core: MutexGuard<'a, Core>, done: impl Iterator<Item = Done>) -> MutexGuard<'a, Core> {
-        let now = self.now();
-        for done in done {
-            let finished = core.finish(done, now);
+impl WorkSource for Shared {
+    fn exchange(&self, done: Option<Done>) -> Option<Job> {
+        let mut core = self.core();
+        if let Some(done) = done {
+            let finished = core.finish(done, self.now());
             let stopped = core.engine_failure();
             if !matches!(finished, Ok(false)) || stopped.is_some() {
                 drop(core);
@@ -518,20 +534,10 @@ impl Shared {
                 }
                 core = self.core();
             }
-        }
-        self.acks.notify_one();
-        if core.is_drained() {
-            self.idle.notify_all();
-        }
-        core
-    }
-}
-
-impl WorkSource for Shared {
-    fn exchange(&self, done: Option<Done>) -> Option<Job> {
-        let mut core = self.core();
-        if done.is_some() {
-            core = self.note(core, done.into_iter());
+            self.acks.notify_one();
+            if core.is_drained() {
+                self.idle.notify_all();
+            }
         }
         loop {
             if self.is_ending() {
@@ -546,36 +552,5 @@ impl WorkSource for Shared {
             core = self.work.wait(core).unwrap_or_else(PoisonError::into_inner);
             core.idle_workers -= 1;
         }
-    }
-
-    fn has_plain_writes(&self) -> bool {
-        let first_block = |target: &dyn Target| ByteRange::new(0, target.block_size().unwrap_or(ANY_BLOCK).into());
-        self.targets.iter().any(|(_, target)| target.file_for_write(first_block(&**target)).is_some())
-    }
-
-    fn take(&self, done: &mut Vec<Done>, jobs: &mut Vec<Job>) -> bool {
-        let mut core = self.core();
-        if !done.is_empty() {
-            core = self.note(core, done.drain(..));
-        }
-        if self.is_ending() {
-            return false;
-        }
-        jobs.extend(std::iter::from_fn(|| core.next_job().0));
-        true
-    }
-
-    fn finish(&self, done: Done) {
-        drop(self.note(self.core(), std::iter::once(done)));
-        self.wake_workers();
-    }
-
-    fn set_bell(&self, bell: Bell) {
-        // There is one pool, which sets one.
-        let _ = self.bell.set(bell);
-    }
-
-    fn broken(&self, reason: &str) {
-        self.fail(reason);
     }
 }

@@ -40,6 +40,7 @@ pub(super) type Named = (String, Arc<dyn Target>);
 
 pub(super) fn start(config: StandbyConfig, targets: Vec<Named>) -> Result<StandbyHandle, StandbyError> {
     make_dir(&config)?;
+    keep_marks(&config, &targets)?;
     let disk = RealDisk::new(config.dir.join("journal"))?;
     let (file, record) = StateFile::open(&config.dir)?;
     let (journal, mut state) = open_journal(disk, &config, record.as_ref())?;
@@ -72,6 +73,13 @@ pub(super) fn start(config: StandbyConfig, targets: Vec<Named>) -> Result<Standb
 fn make_dir(config: &StandbyConfig) -> Result<(), StandbyError> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.dir);
     made.map_err(|source| StandbyError::Dir { path: config.dir.clone(), source })
+}
+
+/// Where a tape keeps which command it began last.
+fn keep_marks(config: &StandbyConfig, targets: &[Named]) -> Result<(), StandbyError> {
+    let path = config.dir.join("tape");
+    let keep = |(_, target): &Named| target.commands().map_or(Ok(()), |commands| commands.keep_marks(&path));
+    targets.iter().try_for_each(keep).map_err(|source| StandbyError::Dir { path: path.clone(), source })
 }
 
 fn open_journal(

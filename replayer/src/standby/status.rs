@@ -6,7 +6,7 @@ use formats::{Entry, EntryHeader, Op};
 use serde::Serialize;
 
 use crate::pool::Outcome;
-use crate::target::{Effect, ScsiReport, TargetInfo};
+use crate::target::{Effect, ScsiReport, TapeStatus, TargetInfo};
 
 /// In which state the service is; the words of `status`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -34,6 +34,8 @@ pub struct VolumeStatus {
     pub target: TargetInfo,
     /// Its size on the primary in bytes; `None` before a primary named it.
     pub primary_size: Option<u64>,
+    /// Of a tape: where it stands, and how that compared with the primary's.
+    pub tape: Option<TapeStatus>,
     /// Where SCSI commands are replayed: the device beside the primary's, and how replay went.
     pub scsi: Option<ScsiReport>,
 }

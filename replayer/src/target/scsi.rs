@@ -19,6 +19,7 @@ mod open;
 mod pieces;
 mod report;
 mod settings;
+mod tape;
 mod timeout;
 mod wait;
 
@@ -35,6 +36,7 @@ pub use open::{OpenError, describe};
 pub(super) use open::{is_scsi, open};
 pub use report::{RetryCount, RowCount, ScsiReport, opaque_word};
 pub use settings::Settings;
+pub use tape::{TapeError, TapeStatus};
 pub use timeout::{TimeoutError, TimeoutFor, Timeouts};
 
 use super::{Effect, Target, TargetError, TargetInfo, check_range};
@@ -96,6 +98,8 @@ pub struct ScsiTarget {
     waits: Waits,
     /// It does not take WRITE SAME or UNMAP, as it said once.
     no_same: AtomicBool,
+    /// Of a tape: where it stands.
+    tape: Option<tape::Tape>,
     /// Locks that keep others off for as long as it is open.
     _claims: Vec<std::fs::File>,
 }
@@ -178,7 +182,7 @@ impl Target for ScsiTarget {
     }
 
     fn block_size(&self) -> Option<u32> {
-        Some(self.block_size)
+        Some(if self.tape.is_some() { 0 } else { self.block_size })
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), TargetError> {
@@ -215,8 +219,9 @@ impl Target for ScsiTarget {
 
     fn flush(&self) -> Result<(), TargetError> {
         let whole = ByteRange::new(0, self.size);
-        if self.identity.kind() == formats::scsi::DeviceType::TAPE {
-            return self.plain("flushing", whole, CommandKind::TapeWrite, |_| self.flush_tape()).map(drop);
+        if let Some(tape) = &self.tape {
+            return tape
+                .flush(|| self.plain("flushing", whole, CommandKind::TapeWrite, |_| self.flush_tape()).map(drop));
         }
         let flush = |_| self.run(&formats::scsi::build::flush(), crate::scsi::Data::None);
         self.plain("flushing", whole, CommandKind::Flush, flush).map(drop)

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use formats::wire::{Hello, MIN_VERSION, Refuse, RefuseCode, VERSION, VolumeIdentity};
+use formats::wire::{Hello, MIN_VERSION, Refuse, RefuseCode, VERSION, VolumeIdentity, VolumeKind};
 
 use super::config::{LocalVolume, StreamVolume};
 
@@ -31,6 +31,9 @@ pub(super) fn places(hello: &Hello, local: &[LocalVolume]) -> Result<Vec<usize>,
     if hello.volumes.is_empty() {
         return Err(refuse(RefuseCode::UnknownVolume, "the hello names no volume"));
     }
+    if hello.volumes.len() > 1 && hello.volumes.iter().any(|volume| volume.kind == VolumeKind::Sequential) {
+        return Err(refuse(RefuseCode::Geometry, "a tape is a group of its own"));
+    }
     let mut places = Vec::with_capacity(hello.volumes.len());
     for volume in &hello.volumes {
         let place = place(volume, local)?;
@@ -51,6 +54,12 @@ fn place(volume: &VolumeIdentity, local: &[LocalVolume]) -> Result<usize, Refuse
         return Err(refuse(RefuseCode::UnknownVolume, &text));
     };
     let mine = &local[place];
+    let tapes = (mine.block_size == 0, volume.kind == VolumeKind::Sequential);
+    if tapes.0 != tapes.1 {
+        let word = |tape| if tape { "tape" } else { "disk" };
+        let text = format!("volume {name} is a {} here and a {} on the primary", word(tapes.0), word(tapes.1));
+        return Err(refuse(RefuseCode::Geometry, &text));
+    }
     if mine.size < volume.size {
         let text = format!("volume {name} has {} bytes here, fewer than the primary's {}", mine.size, volume.size);
         return Err(refuse(RefuseCode::Geometry, &text));

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::io;
+use std::path::Path;
 
 use formats::command::{Command, CommandFlags, Transfer};
 use formats::scsi::build::Same;
@@ -11,7 +12,7 @@ use formats::{ByteRange, Op, OpFlags, PayloadEncoding, Record, Status};
 use replication::errors::{CommandKind, Effect as End, Equivalent, PrimaryOutcome, RowCounters, Scope, Work};
 
 use super::drive::{Answer, Broken, Ended};
-use super::{Effect, ScsiReport, ScsiTarget, TargetError};
+use super::{Effect, ScsiReport, ScsiTarget, TapeStatus, TargetError};
 use crate::command::{CommandTarget, NotApplied, Replayed, Unapplied, Unfit};
 use crate::scsi::Data;
 use crate::scsi::identity::{Difference, Identity};
@@ -52,7 +53,11 @@ impl CommandTarget for ScsiTarget {
         self.ledger.count(kind, decoded.as_ref());
         let primary = primary_outcome(record.status, command);
         let emulated = Cell::new(false);
-        Captured { target: self, record, command, decoded, kind, primary, data, emulated }.replay()
+        let captured = Captured { target: self, record, command, decoded, kind, primary, data, emulated };
+        match &self.tape {
+            Some(tape) => tape.replay(self, record, command, || captured.replay()),
+            None => captured.replay(),
+        }
     }
 
     fn rows(&self) -> RowCounters {
@@ -73,6 +78,18 @@ impl CommandTarget for ScsiTarget {
 
     fn abandon(&self) {
         self.waits.end();
+    }
+
+    fn keep_marks(&self, path: &Path) -> io::Result<()> {
+        self.tape.as_ref().map_or(Ok(()), |tape| tape.keep_marks(path))
+    }
+
+    fn start_over(&self) -> io::Result<()> {
+        self.tape.as_ref().map_or(Ok(()), super::tape::Tape::start_over)
+    }
+
+    fn tape(&self) -> Option<TapeStatus> {
+        self.tape.as_ref().map(super::tape::Tape::status)
     }
 }
 

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::report::Ledger;
+use super::tape::Tape;
 use super::{Options, ScsiTarget, Settings, Waits};
 use crate::scsi::ScsiDevice;
 use crate::scsi::identity::{self, Difference, Identity, ProbeError, Severity, check_last_block, differences, settle};
@@ -73,7 +74,8 @@ impl ScsiTarget {
         settle(&*device)?;
         let (block_size, size) = shape(&identity, &options)?;
         let (rows, waits, no_same) = (Mutex::new(RowCounters::default()), Waits::new(), AtomicBool::new(false));
-        Ok(Self { device, options, identity, block_size, size, rows, ledger, waits, no_same, _claims: claims })
+        let tape = (identity.kind() == DeviceType::TAPE).then(Tape::default);
+        Ok(Self { device, options, identity, block_size, size, rows, ledger, waits, no_same, tape, _claims: claims })
     }
 }
 
