@@ -1,10 +1,14 @@
 //! Workers that put entries onto targets.
 //!
 //! The pool knows no order: a [`WorkSource`] hands out an entry only when everything it depends on is applied. A worker
-//! that is done with one gives its result and asks for the next in the same call, so that one lock serves both.
+//! that is done with one gives its result and asks for the next in the same call, so that one lock serves both. Where plain
+//! writes of block devices are to be applied, one thread takes all entries and keeps those in flight through io_uring;
+//! workers then do the rest.
+
+mod dispatch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -15,7 +19,8 @@ use replication::errors::{Scope, StopReason};
 use thiserror::Error;
 
 use crate::command::{CommandTarget, NotApplied, Replayed, Unapplied, apply_effect, unknown_after};
-use crate::target::{Effect, Target, TargetError};
+use crate::target::{Bell, Effect, Target, TargetError};
+use dispatch::{Dispatcher, Handoff};
 
 /// One entry that may be applied now.
 pub struct Job {
@@ -168,25 +173,99 @@ pub struct Done {
 pub trait WorkSource: Send + Sync + 'static {
     /// Takes the result of the worker's last entry and waits for its next one; `None` ends the worker.
     fn exchange(&self, done: Option<Done>) -> Option<Job>;
+
+    /// Whether plain writes may be expected, so that a thread that keeps many in flight is worth having.
+    fn has_plain_writes(&self) -> bool {
+        false
+    }
+
+    /// Takes results, and adds every entry that may start now to `jobs`, without waiting. False when all is over.
+    fn take(&self, done: &mut Vec<Done>, jobs: &mut Vec<Job>) -> bool {
+        done.drain(..).for_each(|done| self.finish(done));
+        jobs.extend(self.exchange(None));
+        !jobs.is_empty()
+    }
+
+    /// Takes a result of somebody who wants no other entry in return.
+    fn finish(&self, done: Done) {
+        let _ = done;
+    }
+
+    /// What to ring when [`Self::take`] has more to give, or ends.
+    fn set_bell(&self, bell: Bell) {
+        let _ = bell;
+    }
+
+    /// What applies entries failed, and not an entry.
+    fn broken(&self, reason: &str) {
+        tracing::error!(reason, "the pool is broken");
+    }
 }
 
 /// Running workers.
 #[derive(Debug)]
 pub struct Pool {
     workers: Vec<JoinHandle<()>>,
+    method: Method,
+}
+
+/// How entries get to targets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method {
+    /// Each by a worker of its own, which waits for its end.
+    Workers,
+    /// Plain writes many at a time through io_uring, the others by workers.
+    Ring,
+}
+
+impl Method {
+    /// Its name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Workers => "threads",
+            Self::Ring => "io_uring",
+        }
+    }
 }
 
 impl Pool {
-    /// Starts `depth` workers on `source`.
+    /// Starts `depth` workers on `source`, and a dispatcher where plain writes make it worth while.
     ///
     /// # Errors
     /// The system has no more threads; those started end when the source says so.
     pub fn start<S: WorkSource>(depth: usize, source: &Arc<S>) -> std::io::Result<Self> {
+        let depth = depth.max(1);
+        // One entry at a time is as fast by a plain call.
+        if depth > 1
+            && source.has_plain_writes()
+            && let Some(pool) = Self::dispatched(depth, source)?
+        {
+            return Ok(pool);
+        }
         let start = |number| {
             let source = Arc::clone(source);
-            std::thread::Builder::new().name(format!("apply-{number}")).spawn(move || work(&*source))
+            spawn(number, move || work(&*source))
         };
-        Ok(Self { workers: (0..depth.max(1)).map(start).collect::<Result<_, _>>()? })
+        Ok(Self { workers: (0..depth).map(start).collect::<Result<_, _>>()?, method: Method::Workers })
+    }
+
+    /// With a dispatcher; none where there is no io_uring for this process.
+    fn dispatched<S: WorkSource>(depth: usize, source: &Arc<S>) -> std::io::Result<Option<Self>> {
+        let handoff = Arc::new(Handoff::default());
+        let Some(dispatcher) = start_dispatcher(depth, source, &handoff)? else { return Ok(None) };
+        let start = |number| {
+            let (source, handoff) = (Arc::clone(source), Arc::clone(&handoff));
+            spawn(number, move || dispatch::work(&*source, &handoff))
+        };
+        let workers = std::iter::once(Ok(dispatcher)).chain((0..depth).map(start));
+        Ok(Some(Self { workers: workers.collect::<Result<_, _>>()?, method: Method::Ring }))
+    }
+
+    /// How entries get to targets.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.method
     }
 
     /// Waits until the source has ended every worker.
@@ -198,13 +277,52 @@ impl Pool {
     }
 }
 
+fn spawn(number: usize, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(format!("apply-{number}")).spawn(work)
+}
+
+/// None where there is no io_uring for this process.
+fn start_dispatcher<S: WorkSource>(
+    depth: usize,
+    source: &Arc<S>,
+    handoff: &Arc<Handoff>,
+) -> std::io::Result<Option<JoinHandle<()>>> {
+    let (source, handoff) = (Arc::clone(source), Arc::clone(handoff));
+    let (told, made) = mpsc::channel();
+    let run = move || match Dispatcher::new(depth, Arc::clone(&source), Arc::clone(&handoff)) {
+        Ok(dispatcher) => {
+            let _ = told.send(Ok(()));
+            if catch_unwind(AssertUnwindSafe(|| dispatcher.run())).is_err() {
+                source.broken("the thread that applies entries panicked; this is a bug, please report it");
+                handoff.close();
+            }
+        }
+        // Whoever waits for the answer is in the middle of starting and cannot be gone.
+        Err(error) => drop(told.send(Err(error))),
+    };
+    let thread = std::thread::Builder::new().name("apply-ring".to_owned()).spawn(run)?;
+    match made.recv() {
+        Ok(Ok(())) => Ok(Some(thread)),
+        Ok(Err(error)) => {
+            tracing::info!(%error, "no io_uring here: entries are applied by threads that wait");
+            Ok(None)
+        }
+        Err(_) => Ok(None),
+    }
+}
+
 fn work(source: &impl WorkSource) {
     let mut done = None;
     while let Some(job) = source.exchange(done.take()) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| apply(&job.header, &job.payload, job.target.as_deref())));
-        let position = job.header.position;
-        done = Some(Done { index: job.index, outcome: outcome.unwrap_or(Err(ApplyError::Panicked { position })) });
+        done = Some(execute(&job));
     }
+}
+
+/// Applies one entry, whatever its target does.
+fn execute(job: &Job) -> Done {
+    let outcome = catch_unwind(AssertUnwindSafe(|| apply(&job.header, &job.payload, job.target.as_deref())));
+    let position = job.header.position;
+    Done { index: job.index, outcome: outcome.unwrap_or(Err(ApplyError::Panicked { position })) }
 }
 
 /// Puts one entry onto its target, after checking its payload once more.

@@ -1,7 +1,7 @@
 //! Replay alone, for measuring: a recorded stream goes through the engine, the order and the workers of a standby onto a
 //! target, without link, journal and checkpoints.
 //!
-//! A [`Recording`] is a stream of changes that can be applied from its first entry to its last, as often as is wanted: what
+//! A [`Recording`] is a stream of writes that can be applied from its first entry to its last, as often as is wanted: what
 //! was not carried is left out, and sequence numbers are drawn anew around it, so that the dependencies between the
 //! rest stay what they were.
 
@@ -26,7 +26,7 @@ use super::frame::Frame;
 use super::holes::HolesFile;
 use super::shared::Shared;
 use super::status::AppliedCounts;
-use crate::pool::Pool;
+use crate::pool::{Method, Pool};
 use crate::state_file::{StateFile, StateFileError};
 use crate::target::Target;
 
@@ -43,7 +43,7 @@ pub enum ReplayError {
     #[error("the recording cannot be read: {0}")]
     Journal(#[from] ReadError),
     /// There is nothing in it that could be replayed.
-    #[error("the recording holds no change with its bytes; record a load that writes")]
+    #[error("the recording holds no write with its bytes; record a load that writes")]
     Empty,
     /// A place for the checkpoint, which is not written.
     #[error(transparent)]
@@ -63,6 +63,8 @@ pub struct Replay {
     pub elapsed: Duration,
     /// What was done.
     pub done: AppliedCounts,
+    /// How entries got to the target.
+    pub method: Method,
 }
 
 /// A stream that can be replayed.
@@ -114,7 +116,7 @@ impl Builder {
 }
 
 impl Recording {
-    /// The changes in a journal that a primary wrote.
+    /// The writes in a journal of a primary.
     ///
     /// # Errors
     /// It cannot be read, or holds none.
@@ -176,7 +178,7 @@ impl Recording {
         self.ranges.iter().map(|range| range.len).sum()
     }
 
-    /// Entries of the journal that are not in it: gaps, failed commands, lost payload.
+    /// Entries of the journal that are not in it: gaps, other commands, failed ones, lost payload.
     #[must_use]
     pub fn left_out(&self) -> u64 {
         self.left_out
@@ -217,11 +219,12 @@ impl Recording {
         let elapsed = started.elapsed();
         let stopped = fed.err().or_else(|| shared.stop_reason());
         shared.end();
+        let method = pool.method();
         pool.join();
         match stopped {
             Some(reason) => Err(ReplayError::Stopped(reason)),
             None if !drained => Err(ReplayError::Stopped(format!("no end within {} s", LIMIT.as_secs()))),
-            None => Ok(Replay { elapsed, done: shared.done() }),
+            None => Ok(Replay { elapsed, done: shared.done(), method }),
         }
     }
 
@@ -239,10 +242,9 @@ impl Recording {
     }
 }
 
-/// Whether it can be applied and nothing of it is missing.
+/// Whether it is a write that can be applied, and nothing of it is missing.
 fn is_whole(record: &Record, payload: &PayloadInfo) -> bool {
-    let carried = record.op != Op::Write || record.range.is_empty() || payload.encoding != PayloadEncoding::None;
-    record.status.is_ok() && carried
+    record.op == Op::Write && record.status.is_ok() && payload.encoding != PayloadEncoding::None
 }
 
 /// SplitMix64 (Steele, Lea, Flood, 2014): addresses and content of a made-up load.
@@ -263,6 +265,7 @@ mod tests {
 
     use super::*;
     use crate::target::MemoryTarget;
+    use crate::target::filed::FileTarget;
 
     const BLOCK: u32 = 4096;
     const SPAN: u64 = 64 * BLOCK as u64;
@@ -306,12 +309,26 @@ mod tests {
     }
 
     #[test]
+    fn the_same_through_a_ring() {
+        let recording = Recording::random_writes(3000, BLOCK, SPAN, 32, 7).expect("some");
+        let scratch = tempfile::tempdir().expect("a folder");
+        let target = Arc::new(FileTarget::new(SPAN));
+        let replay = recording.replay(target.clone(), 32, scratch.path()).expect("replays");
+        assert_eq!((replay.method, target.written()), (Method::Ring, 0));
+        assert_eq!(replay.done.by_kind["write"].entries, 3000);
+        assert!(target.content() == naive(&recording));
+    }
+
+    #[test]
     fn a_target_that_is_too_small_stops_it() {
         let recording = Recording::random_writes(300, BLOCK, SPAN, 32, 7).expect("some");
         let scratch = tempfile::tempdir().expect("a folder");
-        let target = Arc::new(MemoryTarget::new("disk", SPAN / 2));
-        let error = recording.replay(target, 32, scratch.path()).expect_err("it does not fit");
-        assert!(matches!(error, ReplayError::Stopped(_)), "{error}");
+        let small: [Arc<dyn Target>; 2] =
+            [Arc::new(MemoryTarget::new("disk", SPAN / 2)), Arc::new(FileTarget::new(SPAN / 2))];
+        for target in small {
+            let error = recording.replay(target, 32, scratch.path()).expect_err("it does not fit");
+            assert!(matches!(error, ReplayError::Stopped(_)), "{error}");
+        }
     }
 
     #[test]

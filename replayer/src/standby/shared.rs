@@ -5,11 +5,11 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use formats::EntryHeader;
 use formats::wire::{Ack, HashRequest, Hello, Refuse, RefuseCode, Resend, Welcome};
+use formats::{ByteRange, EntryHeader};
 use replication::Now;
 use replication::standby::{LocalVolume, Standby, StandbyConfig as EngineConfig, StandbyState, Verdict};
 use tokio::sync::{Notify, watch};
@@ -24,9 +24,10 @@ use super::hash::{self, HashError};
 use super::journaling::Order;
 use super::start::Named;
 use super::status::{AppliedCounts, StandbyStatus};
-use super::tape;
 use crate::command::NotApplied;
+use super::tape;
 use crate::pool::{Done, Job, WorkSource};
+use crate::target::{Bell, Target};
 
 /// How long a request for hashes waits for what was received before it.
 const HASH_DRAIN: Duration = Duration::from_secs(60);
@@ -61,6 +62,8 @@ pub(super) struct Shared {
     core: Mutex<Core>,
     /// A worker may find an entry.
     work: Condvar,
+    /// The same for the pool's dispatcher, if it has one.
+    bell: OnceLock<Bell>,
     /// Everything received may be applied.
     idle: Condvar,
     /// A checkpoint may be wanted.
@@ -96,6 +99,7 @@ fn engine_config(config: &StandbyConfig, targets: &[Named]) -> EngineConfig {
     engine.depth = if tape::serves(targets) { 1 } else { config.workers() };
     engine.window_bytes = config.queue_bytes.min(engine.window_bytes);
     engine.checkpoint_interval = config.checkpoint_interval;
+    engine.heal = config.heal;
     engine
 }
 
@@ -116,6 +120,7 @@ impl Shared {
             acks: Notify::new(),
             core: Mutex::new(Core::new(engine, table)),
             work: Condvar::new(),
+            bell: OnceLock::new(),
             idle: Condvar::new(),
             checkpoint: Condvar::new(),
             keeper: Mutex::new(keeper),
@@ -308,7 +313,7 @@ impl Shared {
         let redone = core.redo(first, frame);
         drop(core);
         redone.map_err(|error| error.to_string())?;
-        self.work.notify_all();
+        self.wake_workers();
         Ok(())
     }
 
@@ -324,7 +329,7 @@ impl Shared {
         group.iter().try_for_each(|(_, frame)| self.check_tape(&frame.headers))?;
         let durable = self.core().durable(&group);
         durable.map_err(|error| error.to_string())?;
-        self.work.notify_all();
+        self.wake_workers();
         self.acks.notify_one();
         Ok(())
     }
@@ -420,7 +425,8 @@ impl Shared {
 
     /// A device told that writes were lost, and the engine knows: sessions end, the journal thread applies them again.
     fn lost(&self) {
-        if let Some(reason) = self.core().engine_failure() {
+        let failure = self.core().engine_failure();
+        if let Some(reason) = failure {
             return self.fail(&reason);
         }
         self.signal.send_if_modified(|signal| {
@@ -497,10 +503,17 @@ impl Shared {
         self.ending.load(Ordering::SeqCst)
     }
 
+    fn wake_workers(&self) {
+        match self.bell.get() {
+            Some(bell) => bell.ring(),
+            None => self.work.notify_all(),
+        }
+    }
+
     fn wake_all(&self) {
         // Under the lock, so that nobody is between looking and waiting.
         let _core = self.core();
-        self.work.notify_all();
+        self.wake_workers();
         self.idle.notify_all();
         self.checkpoint.notify_all();
         self.budget.wake();
@@ -519,11 +532,12 @@ impl Shared {
     }
 }
 
-impl WorkSource for Shared {
-    fn exchange(&self, done: Option<Done>) -> Option<Job> {
-        let mut core = self.core();
-        if let Some(done) = done {
-            let finished = core.finish(done, self.now());
+impl Shared {
+    /// Notes results under the lock that the caller holds, and takes it again.
+    fn note<'a>(&'a self, mut core: MutexGuard<'a, Core>, done: impl Iterator<Item = Done>) -> MutexGuard<'a, Core> {
+        let now = self.now();
+        for done in done {
+            let finished = core.finish(done, now);
             let stopped = core.engine_failure();
             if !matches!(finished, Ok(false)) || stopped.is_some() {
                 drop(core);
@@ -534,10 +548,20 @@ impl WorkSource for Shared {
                 }
                 core = self.core();
             }
-            self.acks.notify_one();
-            if core.is_drained() {
-                self.idle.notify_all();
-            }
+        }
+        self.acks.notify_one();
+        if core.is_drained() {
+            self.idle.notify_all();
+        }
+        core
+    }
+}
+
+impl WorkSource for Shared {
+    fn exchange(&self, done: Option<Done>) -> Option<Job> {
+        let mut core = self.core();
+        if done.is_some() {
+            core = self.note(core, done.into_iter());
         }
         loop {
             if self.is_ending() {
@@ -552,5 +576,36 @@ impl WorkSource for Shared {
             core = self.work.wait(core).unwrap_or_else(PoisonError::into_inner);
             core.idle_workers -= 1;
         }
+    }
+
+    fn has_plain_writes(&self) -> bool {
+        let first_block = |target: &dyn Target| ByteRange::new(0, target.block_size().unwrap_or(ANY_BLOCK).into());
+        self.targets.iter().any(|(_, target)| target.file_for_write(first_block(&**target)).is_some())
+    }
+
+    fn take(&self, done: &mut Vec<Done>, jobs: &mut Vec<Job>) -> bool {
+        let mut core = self.core();
+        if !done.is_empty() {
+            core = self.note(core, done.drain(..));
+        }
+        if self.is_ending() {
+            return false;
+        }
+        jobs.extend(std::iter::from_fn(|| core.next_job().0));
+        true
+    }
+
+    fn finish(&self, done: Done) {
+        drop(self.note(self.core(), std::iter::once(done)));
+        self.wake_workers();
+    }
+
+    fn set_bell(&self, bell: Bell) {
+        // There is one pool, which sets one.
+        let _ = self.bell.set(bell);
+    }
+
+    fn broken(&self, reason: &str) {
+        self.fail(reason);
     }
 }

@@ -12,11 +12,15 @@
 mod aligned;
 mod block;
 pub mod check;
+#[cfg(test)]
+pub(crate) mod filed;
 mod image;
 mod memory;
 mod raw;
+mod ring;
 mod scsi;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +34,8 @@ pub use check::{CheckError, Host};
 pub use image::ImageTarget;
 pub use memory::MemoryTarget;
 pub(crate) use raw::RawFile;
+pub use ring::Bell;
+pub(crate) use ring::WriteRing;
 pub use scsi::{
     OpenError as ScsiOpenError, Options as ScsiOptions, RetryCount, RowCount, ScsiReport, ScsiTarget,
     Settings as ScsiSettings, TapeError, TapeStatus, TimeoutError, TimeoutFor, Timeouts, describe as describe_scsi,
@@ -163,6 +169,13 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// The device failed: nothing may be assumed about what was written since the last flush.
     fn flush(&self) -> Result<(), TargetError>;
+
+    /// The file into which a write of this range may be put, by direct I/O at the same offset, in place of [`Self::write`];
+    /// `None` where only that will do.
+    fn file_for_write(&self, range: ByteRange) -> Option<&Arc<File>> {
+        let _ = range;
+        None
+    }
 
     /// How SCSI commands are replayed on it; `None` where their effect is written.
     fn commands(&self) -> Option<&dyn CommandTarget> {

@@ -128,7 +128,8 @@ pub struct Accepted {
     pub welcome: Welcome,
     /// For each volume of the stream, its place in [`StandbyConfig::volumes`].
     pub volumes: Vec<usize>,
-    /// Before the answer is sent: make a checkpoint, which is this state. Entries of another stream, or for volumes in another order, follow.
+    /// Before the answer is sent: make a checkpoint, which is this state. Entries of another stream, or for volumes in
+    /// another order, follow.
     pub save_first: Option<StandbyState>,
 }
 
