@@ -8,6 +8,7 @@ mod crash;
 mod interrupt;
 mod process;
 mod rig;
+mod rows;
 mod soak;
 mod test;
 mod tidy;
@@ -74,6 +75,8 @@ enum Task {
         #[arg(long, default_value_t = 1000)]
         seeds: u64,
     },
+    /// The rows of the error consistency table, each with the injected error that reached it; fails when one is missing
+    Rows,
     /// Every fuzz target, for a time
     Fuzz {
         /// Seconds altogether
@@ -102,6 +105,7 @@ fn run(task: Task) -> Result<()> {
         Task::Crash { rounds, seed } => crash::run(rounds, seed),
         Task::Bench { what } => bench::run(what),
         Task::Sim { seeds } => simulate(seeds),
+        Task::Rows => rows::run(),
         Task::Fuzz { seconds } => fuzz(seconds),
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use comfy_table::{Table, presets};
 
-use crate::{interrupt, process, tidy, vm, workspace};
+use crate::{interrupt, process, rows, tidy, vm, workspace};
 
 /// Package of the whole-system suites, and its test target with real eBPF on loop devices.
 const SYSTEM_TESTS: &str = "system-tests";
@@ -55,12 +55,13 @@ enum Outcome {
 
 type Stage = (&'static str, fn() -> Result<Outcome>);
 
-const STAGES: [Stage; 9] = [
+const STAGES: [Stage; 10] = [
     ("tidy", || tidy::run().map(|()| Outcome::Ran(Counts::ONE))),
     ("format", format),
     ("clippy", clippy),
     ("docs", docs),
     ("tests", workspace_tests),
+    ("rows", || rows::run().map(|()| Outcome::Ran(Counts::ONE))),
     ("fuzz", fuzz),
     (GOLDENS, goldens),
     (LOOP_TARGET, loop_suite),
