@@ -250,6 +250,23 @@ proptest! {
     }
 
     #[test]
+    fn spoiled_bytes_never_panic_and_never_pass(
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
+        cut in proptest::option::of(any::<proptest::sample::Index>()),
+    ) {
+        let written: Vec<Written> = one_of_each().into_iter().filter(|(header, _)| header.payload.len < 5000).collect();
+        let mut bytes = file(&section(), &written);
+        changes.iter().for_each(|(at, to)| *at.get_mut(&mut bytes) = *to);
+        bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len())));
+        let Ok(mut reader) = Reader::new(bytes.as_slice()) else { return Ok(()) };
+        while let Ok(Some(item)) = reader.next_item() {
+            if let Item::Entry(entry) = item && let Some(payload) = entry.payload() {
+                prop_assert!(written.contains(&(entry.header, payload)), "an entry that was not written");
+            }
+        }
+    }
+
+    #[test]
     fn statistics_are_read_back(ended_ns in 0..u64::MAX / 2, records in 0..u64::MAX / 4, reads: u64) {
         let given = Statistics { ended_ns, records, reads, ..Statistics::default() };
         let mut writer = Writer::new(Vec::new(), &section(), &devices()).unwrap();

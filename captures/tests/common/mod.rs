@@ -1,4 +1,5 @@
 //! Captures that tests write.
+#![allow(dead_code)] // Each test uses a part.
 
 use captures::{Device, Section, Statistics, Writer};
 use formats::command::{Command, CommandFlags, Hctl, Transfer};
