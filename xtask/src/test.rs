@@ -17,6 +17,8 @@ const SYSTEM_TESTS: &str = "system-tests";
 const LOOP_TARGET: &str = "loop";
 /// The stage that compares committed files with the programs that they came from.
 const GOLDENS: &str = "goldens";
+/// Packages and their test targets that hold such files.
+const GOLDEN_TARGETS: [(&str, &str); 2] = [("formats", "scsi_golden"), ("captures", "golden")];
 /// A short run of every fuzz target belongs to the tests; long ones are `cargo xtask fuzz`.
 const FUZZ_SECONDS: &str = "10";
 
@@ -173,19 +175,22 @@ fn fuzz() -> Result<Outcome> {
     Ok(Outcome::Ran(Counts::ONE))
 }
 
-/// What tshark and sg3_utils say of SCSI commands and sense, beside the committed files.
+/// What tshark and sg3_utils say of SCSI commands, sense and captures, beside the committed files.
 fn goldens() -> Result<Outcome> {
     let missing: Vec<&str> = ["tshark", "sg_decode_sense"].into_iter().filter(|name| !process::exists(name)).collect();
     if !missing.is_empty() {
         return Ok(Outcome::CannotRun(format!("not installed: {} (scripts/setup.sh test)", missing.join(", "))));
     }
-    let mut cargo = workspace::cargo();
-    let counts =
-        count_tests(cargo.args(["test", "--quiet", "-p", "formats", "--test", "scsi_golden", "--", "--ignored"]))?;
-    if counts.passed + counts.failed == 0 {
-        bail!("formats holds no test of the goldens");
+    let mut all = Counts::default();
+    for (package, target) in GOLDEN_TARGETS {
+        let mut cargo = workspace::cargo();
+        let counts = count_tests(cargo.args(["test", "--quiet", "-p", package, "--test", target, "--", "--ignored"]))?;
+        if counts.passed + counts.failed == 0 {
+            bail!("{package} holds no test of the goldens");
+        }
+        all.add(counts);
     }
-    Ok(Outcome::Ran(counts.all_caught_up()))
+    Ok(Outcome::Ran(all.all_caught_up()))
 }
 
 /// Real eBPF on loop devices: the tests of [`SYSTEM_TESTS`] that are ignored elsewhere, one at a time.
