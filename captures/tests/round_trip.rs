@@ -19,11 +19,11 @@ fn items(bytes: &[u8]) -> (Vec<Item>, Reader<&[u8]>) {
 }
 
 fn entries(items: &[Item]) -> Vec<&CapturedEntry> {
-    let entry = |item| match item {
-        &Item::Entry(ref entry) => Some(&**entry),
+    let entry = items.iter().map(|item| match item {
+        Item::Entry(entry) => Some(&**entry),
         _ => None,
-    };
-    items.iter().filter_map(entry).collect()
+    });
+    entry.flatten().collect()
 }
 
 fn read_back(items: &[Item]) -> Vec<Written> {
@@ -173,7 +173,9 @@ fn packets_that_a_program_took_out_are_missing_not_wrong() {
         let block = &bytes[at..at + len];
         let is_packet = block[0] == 6;
         large += usize::from(is_packet && len > 100_000);
-        if !(is_packet && block[28] == 7) && !(is_packet && len > 100_000 && large == 2) {
+        let is_answer = is_packet && block[28] == 7;
+        let is_second = is_packet && len > 100_000 && large == 2;
+        if !is_answer && !is_second {
             kept.extend_from_slice(block);
         }
         at += len;
@@ -220,7 +222,10 @@ fn a_full_output_is_told() {
     assert!(matches!(error, WriteError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull));
 }
 
-fn any_entry() -> impl Strategy<Value = (u8, u8, u32, Vec<u8>, Option<(Vec<u8>, Vec<u8>, Vec<u8>, u32)>)> {
+/// CDB, sense data, data-out and result.
+type Drawn = (Vec<u8>, Vec<u8>, Vec<u8>, u32);
+
+fn any_entry() -> impl Strategy<Value = (u8, u8, u32, Vec<u8>, Option<Drawn>)> {
     let bytes = |max| proptest::collection::vec(any::<u8>(), 0..max);
     let scsi = (proptest::collection::vec(any::<u8>(), 1..=260), bytes(300), bytes(2000), any::<u32>());
     // Some larger than a frame.
@@ -238,7 +243,7 @@ proptest! {
             let range = ByteRange::new(place.into(), content.len() as u64);
             let status = if status == 13 { Status::UNKNOWN } else { Status(status) };
             let record = record(at as u64 + 1, if place % 2 == 0 { 0 } else { 3 }, Op::from_tag(op).unwrap(), range, status);
-            let scsi = scsi.map(|(cdb, sense, out, result): (Vec<u8>, Vec<u8>, Vec<u8>, u32)| trailer(&cdb, result, &sense, &out, 1));
+            let scsi = scsi.map(|(cdb, sense, out, result): Drawn| trailer(&cdb, result, &sense, &out, 1));
             entry(record, &content, &scsi.unwrap_or_default())
         };
         let written: Vec<Written> = drawn.into_iter().enumerate().map(make).collect();

@@ -10,12 +10,12 @@ use formats::{
 };
 
 /// A header and what it describes.
-pub type Written = (EntryHeader, Vec<u8>);
+pub(crate) type Written = (EntryHeader, Vec<u8>);
 
 /// 2023-11-14 22:13:20 UTC, in nanoseconds.
-pub const START: u64 = 1_700_000_000_000_000_000;
+pub(crate) const START: u64 = 1_700_000_000_000_000_000;
 
-pub fn section() -> Section {
+pub(crate) fn section() -> Section {
     Section {
         program: "blkecho test".into(),
         host: "host".into(),
@@ -29,7 +29,7 @@ pub fn section() -> Section {
     }
 }
 
-pub fn devices() -> Vec<Device> {
+pub(crate) fn devices() -> Vec<Device> {
     let disk = |volume, name: &str, block_size| Device {
         volume,
         name: name.into(),
@@ -45,7 +45,7 @@ pub fn devices() -> Vec<Device> {
 }
 
 /// A record of `seq` that took 50 µs.
-pub fn record(seq: u64, volume: u16, op: Op, range: ByteRange, status: Status) -> Record {
+pub(crate) fn record(seq: u64, volume: u16, op: Op, range: ByteRange, status: Status) -> Record {
     let mut comm = [0; 16];
     comm[..4].copy_from_slice(b"test");
     let issued_ns = START + seq * 100_000;
@@ -56,7 +56,7 @@ pub fn record(seq: u64, volume: u16, op: Op, range: ByteRange, status: Status) -
 }
 
 /// An entry of `record` with `content` and `trailer`.
-pub fn entry(record: Record, content: &[u8], trailer: &[u8]) -> Written {
+pub(crate) fn entry(record: Record, content: &[u8], trailer: &[u8]) -> Written {
     let payload = [content, trailer].concat();
     let encoding = if content.is_empty() { PayloadEncoding::None } else { PayloadEncoding::Data };
     let info =
@@ -65,7 +65,7 @@ pub fn entry(record: Record, content: &[u8], trailer: &[u8]) -> Written {
 }
 
 /// The trailer of a command to a disk.
-pub fn trailer(cdb: &[u8], result: u32, sense: &[u8], data_out: &[u8], transfer_len: u32) -> Vec<u8> {
+pub(crate) fn trailer(cdb: &[u8], result: u32, sense: &[u8], data_out: &[u8], transfer_len: u32) -> Vec<u8> {
     let command = Command {
         unit: Hctl { host: 2, channel: 0, id: 0, lun: 5 },
         device: DeviceType::DISK,
@@ -85,7 +85,7 @@ pub fn trailer(cdb: &[u8], result: u32, sense: &[u8], data_out: &[u8], transfer_
 }
 
 /// One of everything.
-pub fn one_of_each() -> Vec<Written> {
+pub(crate) fn one_of_each() -> Vec<Written> {
     let bytes = |len: usize| -> Vec<u8> { (0..len).map(|at| (at * 7 + at / 256) as u8).collect() };
     let at = |lba: u64, blocks: u64| ByteRange::new(lba * 512, blocks * 512);
     let sense = [0xf0, 0, 3, 0, 0, 0x10, 0, 10, 0, 0, 0, 0, 0x0c, 0, 0, 0, 0, 0];
@@ -113,12 +113,12 @@ pub fn one_of_each() -> Vec<Written> {
     ]
 }
 
-pub fn statistics(records: u64) -> Statistics {
+pub(crate) fn statistics(records: u64) -> Statistics {
     Statistics { ended_ns: START + 1_000_000_000, records, ..Statistics::default() }
 }
 
 /// A whole file.
-pub fn file(section: &Section, entries: &[Written]) -> Vec<u8> {
+pub(crate) fn file(section: &Section, entries: &[Written]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), section, &devices()).expect("begins");
     for (header, payload) in entries {
         writer.write(header, payload).expect("written");
