@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn flags_are_put_together() {
-        let flags = ["--lba", "0-2047", "--lba", "db:8+8", "--opcode", "write(10)", "--class", "write", "--comm", "fio"];
+        let flags =
+            ["--lba", "0-2047", "--lba", "db:8+8", "--opcode", "write(10)", "--class", "write", "--comm", "fio"];
         let filter = parse(&[&flags[..], &["--pid", "7", "--cgroup", "system.slice", "--op", "discard"]].concat());
         let text = filter.expect("parses").filter().to_string();
         let shown = "--lba 0-2047 --lba db:8-15 --op discard --opcode 0x2a --class write --comm fio --pid 7 --cgroup system.slice";
