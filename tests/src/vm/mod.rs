@@ -10,6 +10,9 @@ pub const SCRIPT: &str = include_str!("guest.sh");
 /// SCSI devices on both sides: prints the same, and `TEST binary::name` for each test that it ran.
 pub const SCSI_SCRIPT: &str = include_str!("scsi.sh");
 
+/// Tapes on both sides, written with tar and mt.
+pub const TAPE_SCRIPT: &str = include_str!("tape.sh");
+
 /// Kinds of disks that [`SCRIPT`] must cover.
 pub const CASES: [&str; 4] = ["virtio", "scsi", "dm-linear", "md-raid1"];
 
@@ -51,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_scripts_parse() {
-        for script in [SCRIPT, SCSI_SCRIPT] {
+        for script in [SCRIPT, SCSI_SCRIPT, TAPE_SCRIPT] {
             let mut shell = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().expect("there is a shell");
             let mut input = shell.stdin.take().expect("piped");
             input.write_all([LIBRARY, script].concat().as_bytes()).expect("the shell reads");

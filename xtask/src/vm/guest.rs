@@ -41,6 +41,7 @@ const PROGRAMS: &[&str] = &[
     "sg_write_verify",
     "sg_sanitize",
     "sg_reset",
+    "tar",
 ];
 
 /// Folders that the init program mounts on.

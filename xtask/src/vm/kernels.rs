@@ -6,10 +6,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::vm::packages;
 use crate::{process, workspace};
 
 /// How many packages are tried, newest first: apt's lists may be older than the archive.
 const ATTEMPTS: usize = 4;
+
+/// The suite with kernels newer than this machine's release has, and whose signatures it knows.
+const BACKPORTS: &str = "trixie-backports";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// An unpacked kernel.
 #[derive(Debug)]
@@ -28,10 +33,10 @@ pub(crate) fn fetch(series: &str) -> Result<Kernel> {
     if let Ok(kernel) = unpacked(&cache) {
         return Ok(kernel);
     }
-    let offered = offered(series)?;
+    let (offered, options) = source_of(series)?;
     let mut refusals = Vec::new();
     for package in offered.iter().take(ATTEMPTS) {
-        match download(package, &cache) {
+        match download(package, &cache, &options) {
             Ok(kernel) => return Ok(kernel),
             Err(error) => refusals.push(format!("{package}: {error:#}")),
         }
@@ -39,15 +44,49 @@ pub(crate) fn fetch(series: &str) -> Result<Kernel> {
     bail!("no kernel {series} to be had; run apt-get update and try again ({})", refusals.join("; "))
 }
 
-/// Package names of the series that apt knows, newest first.
-fn offered(series: &str) -> Result<Vec<String>> {
-    let names = process::output(Command::new("apt-cache").args(["pkgnames", &format!("linux-image-{series}.")]))?;
-    let mut packages: Vec<String> = names.lines().filter(|name| is_plain(name, series)).map(str::to_owned).collect();
-    if packages.is_empty() {
-        bail!("apt offers no linux-image-{series}.*-amd64; the guests need the package lists of Debian 12");
+/// Package names of the series, newest first, and the options by which apt knows them: this machine's own lists, else
+/// lists of the next release's backports, kept apart from them.
+fn source_of(series: &str) -> Result<(Vec<String>, Vec<String>)> {
+    let here = offered(series, &[])?;
+    if !here.is_empty() {
+        return Ok((here, Vec::new()));
     }
+    let options = backports()?;
+    let there = offered(series, &options)?;
+    if there.is_empty() {
+        bail!("neither this machine's package lists nor {BACKPORTS} have a linux-image-{series}.*-amd64");
+    }
+    Ok((there, options))
+}
+
+fn offered(series: &str, options: &[String]) -> Result<Vec<String>> {
+    let prefix = format!("linux-image-{series}.");
+    let names = process::output(Command::new("apt-cache").args(options).args(["pkgnames", &prefix]))?;
+    let mut packages: Vec<String> = names.lines().filter(|name| is_plain(name, series)).map(str::to_owned).collect();
     packages.sort_by_key(|name| std::cmp::Reverse(version(name)));
     Ok(packages)
+}
+
+/// Lists of the backports, from where this machine has its own packages, in a folder of ours.
+fn backports() -> Result<Vec<String>> {
+    let folder = workspace::target().join("vm/apt");
+    fs::create_dir_all(folder.join("lists/partial"))?;
+    fs::create_dir_all(folder.join("cache/archives/partial"))?;
+    let from = ["indextargets", "--format", "$(REPO_URI)", "Origin: Debian", "Created-By: Packages"];
+    let mirrors = process::output(Command::new("apt-get").args(from))?;
+    let mirror = mirrors.lines().next().context("apt knows no mirror of Debian")?;
+    let line = format!("deb [signed-by={KEYRING}] {mirror} {BACKPORTS} main\n");
+    fs::write(folder.join("sources.list"), line)?;
+    let place = |option: &str, path: &str| format!("-oDir::{option}={}", folder.join(path).display());
+    let options = vec![
+        place("State::lists", "lists"),
+        place("Cache", "cache"),
+        place("Etc::sourcelist", "sources.list"),
+        "-oDir::Etc::sourceparts=/dev/null".to_owned(),
+    ];
+    let user = "-oAPT::Sandbox::User=root";
+    process::output(Command::new("apt-get").arg(user).args(&options).arg("update"))?;
+    Ok(options)
 }
 
 /// Whether it is the ordinary signed flavour: no cloud, real-time, debug or unsigned one.
@@ -64,25 +103,10 @@ fn version(package: &str) -> Vec<u64> {
     package.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
-fn download(package: &str, cache: &Path) -> Result<Kernel> {
+fn download(package: &str, cache: &Path, options: &[String]) -> Result<Kernel> {
     println!("vm: getting {package}");
-    let parent = cache.parent().context("the cache has a parent folder")?;
-    fs::create_dir_all(parent)?;
-    // Unpacked beside and renamed, so that an interrupted run leaves no half kernel in the cache.
-    let beside = tempfile::tempdir_in(parent)?;
-    let sandbox = ["-o", "APT::Sandbox::User=root"];
-    process::output(Command::new("apt-get").args(sandbox).args(["download", package]).current_dir(beside.path()))?;
-    let archive = first_file(beside.path())?;
-    let content = beside.path().join("content");
-    process::output(Command::new("dpkg-deb").arg("-x").args([&archive, &content]))?;
-    let _ = fs::remove_dir_all(cache);
-    fs::rename(&content, cache)?;
+    packages::download(package, cache, options)?;
     unpacked(cache)
-}
-
-fn first_file(folder: &Path) -> Result<PathBuf> {
-    let entry = fs::read_dir(folder)?.next().context("apt-get download left no file")??;
-    Ok(entry.path())
 }
 
 fn unpacked(cache: &Path) -> Result<Kernel> {
@@ -90,7 +114,9 @@ fn unpacked(cache: &Path) -> Result<Kernel> {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if let Some(release) = name.strip_prefix("vmlinuz-") {
             let image = cache.join("boot").join(&name);
-            let modules = cache.join("lib/modules").join(release);
+            // Newer packages have it where /lib leads to.
+            let folders = ["lib/modules", "usr/lib/modules"].map(|folder| cache.join(folder).join(release));
+            let modules = folders.into_iter().find(|folder| folder.is_dir()).context("no modules in the package")?;
             return Ok(Kernel { release: release.to_owned(), image, modules });
         }
     }

@@ -13,6 +13,7 @@ mod console;
 mod guest;
 mod kernels;
 mod modules;
+mod packages;
 mod suites;
 
 use std::path::Path;
@@ -103,6 +104,7 @@ fn on_kernels(series: Option<&str>, wanted: Option<&str>) -> Result<Results> {
 fn run_suite(suite: &Suite, series: Option<&str>, binary: &Program) -> Result<Results> {
     let folder = run_folder()?;
     let mut programs = suite.build_tests(folder.path())?;
+    programs.extend(suite.fetch_packages()?);
     programs.push(binary.clone());
     let script = suite.script()?;
     let mut all = Results::default();

@@ -23,6 +23,7 @@ const WANTED: &[&str] = &[
     "sg",
     "scsi_debug",
     "sr_mod",
+    "st",
     "dm_mod",
     "dm_raid",
     "md_mod",

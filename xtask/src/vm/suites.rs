@@ -7,10 +7,14 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::vm::guest::Program;
+use crate::vm::packages::PackagedFile;
 use crate::{process, workspace};
 
 /// Kernel series that every suite of disks runs on: Debian 12's own and the one of its backports.
 const SERIES: [&str; 2] = ["6.1", "6.12"];
+
+/// That of the tape suite: since 6.15 scsi_debug has tapes that move and know where they are.
+const TAPE_SERIES: [&str; 1] = ["6.18"];
 
 /// Where the shell files are.
 const FOLDER: &str = "tests/src/vm";
@@ -26,11 +30,16 @@ pub(crate) struct Suite {
     pub(crate) series: &'static [&'static str],
     /// Packages and their test targets whose ignored tests the script runs.
     tests: &'static [(&'static str, &'static str)],
+    /// Files of packages that are not installed here.
+    packages: &'static [PackagedFile],
 }
+
+/// A program that moves tapes in every way.
+const TAPE_PROGRAMS: &[PackagedFile] = &[PackagedFile { package: "mt-st", path: "bin/mt-st" }];
 
 /// All of them, in the order in which they run.
 pub(crate) const SUITES: &[Suite] = &[
-    Suite { name: "disks", parts: &["lib.sh", "guest.sh"], series: &SERIES, tests: &[] },
+    Suite { name: "disks", parts: &["lib.sh", "guest.sh"], series: &SERIES, tests: &[], packages: &[] },
     Suite {
         name: "scsi",
         parts: &["lib.sh", "scsi.sh"],
@@ -41,7 +50,9 @@ pub(crate) const SUITES: &[Suite] = &[
             ("replayer", "scsi_rows_sg"),
             ("replayer", "scsi_alike_sg"),
         ],
+        packages: &[],
     },
+    Suite { name: "tape", parts: &["lib.sh", "tape.sh"], series: &TAPE_SERIES, tests: &[], packages: TAPE_PROGRAMS },
 ];
 
 impl Suite {
@@ -53,6 +64,11 @@ impl Suite {
             fs::read_to_string(&path).with_context(|| format!("cannot read the guest script {}", path.display()))
         };
         self.parts.iter().map(read).collect()
+    }
+
+    /// Gets its files of packages.
+    pub(crate) fn fetch_packages(&self) -> Result<Vec<Program>> {
+        self.packages.iter().map(PackagedFile::fetch).collect()
     }
 
     /// Builds its tests and puts them, without what only a debugger needs, into `folder`.
