@@ -124,9 +124,7 @@ pub enum NotApplied {
         why: Unapplied,
     },
     /// Writes that the device had taken may be lost.
-    #[error(
-        "writes that the device had taken may be lost, told by {why}; they are applied again from the journal"
-    )]
+    #[error("writes that the device had taken may be lost, told by {why}; they are applied again from the journal")]
     Lost {
         /// Who told it.
         why: Unapplied,
