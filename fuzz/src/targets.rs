@@ -1,5 +1,6 @@
 //! What is fuzzed, and what each target promises beyond not to panic.
 
+use captures::{Device, Item as Captured, Reader, Section, Statistics, Writer};
 use formats::dirty::{self, DirtyMapFile};
 use formats::entry::{Entry, EntryHeader, Gap, HEADER_LEN, Origin, PayloadInfo, Record, Region};
 use formats::ids::{ByteRange, Position, Seq, StreamId, VolumeIndex};
@@ -35,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "recovery", round: recovery },
     Target { name: "cdb", round: cdb },
     Target { name: "sense", round: sense },
+    Target { name: "capture", round: capture },
 ];
 
 fn header(rng: &mut Rng, payload: &[u8]) -> EntryHeader {
@@ -145,6 +147,39 @@ fn message<M: Message + PartialEq + std::fmt::Debug>(good: &M, rng: &mut Rng) ->
         assert_eq!(parsed.to_body(), bytes, "one meaning has one encoding");
     }
     parsed.is_ok()
+}
+
+/// A capture of a few entries, whatever they are.
+fn captured(rng: &mut Rng) -> Vec<u8> {
+    let devices: Vec<Device> = (0..4).map(|volume| Device { volume, block_size: 512, ..Device::default() }).collect();
+    let section = Section { snap_len: rng.one_in(4).then(|| rng.below(40) as u32), ..Section::default() };
+    let mut writer = Writer::new(Vec::new(), &section, &devices).expect("memory takes everything");
+    for _ in 0..rng.below(5) {
+        let payload = noise(rng, 60);
+        writer.write(&header(rng, &payload), &payload).expect("they belong together");
+    }
+    writer.mark(rng.below(1 << 60), "here").expect("it is short");
+    writer.statistics(&Statistics::default()).expect("they are short");
+    writer.finish().expect("memory takes everything")
+}
+
+/// A file of any bytes is read to an end, and a payload that is said to be whole matches its checksum.
+fn capture(rng: &mut Rng) -> bool {
+    let bytes = spoil(captured(rng), rng, |_| ());
+    let Ok(mut reader) = Reader::new(bytes.as_slice()) else { return false };
+    loop {
+        match reader.next_item() {
+            Ok(Some(Captured::Entry(entry))) => {
+                if let Some(payload) = entry.payload() {
+                    assert_eq!(formats::Crc32c::of(&payload), entry.header.payload.crc);
+                    assert_eq!(payload.len(), entry.header.payload.len as usize);
+                }
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => return reader.tail().is_none_or(|tail| tail.offset + tail.bytes == bytes.len() as u64),
+            Err(_) => return false,
+        }
+    }
 }
 
 fn standby_state(rng: &mut Rng) -> bool {
