@@ -8,7 +8,7 @@ use formats::{EntryHeader, entry::EntryError, entry::HEADER_LEN};
 use thiserror::Error;
 
 /// The number that marks custom options as ours. It is that of examples (RFC 5612) until the project has one of its own, so
-/// [`MAGIC`] is what tells.
+/// the magic `BKC1` in front of each is what tells.
 pub const PRIVATE_ENTERPRISE_NUMBER: u32 = 32473;
 /// First bytes of an option: "BKCn" with the layout's version in the last place.
 pub(crate) const MAGIC: [u8; 4] = *b"BKC1";
