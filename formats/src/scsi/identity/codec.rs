@@ -95,6 +95,7 @@ pub(super) fn list<T: for<'a> BinRead<Args<'a> = ()>>(most: usize) -> BinResult<
     (0..count).map(|_| T::read_options(reader, endian, ())).collect()
 }
 
+#[allow(clippy::ptr_arg, reason = "binrw hands over the field itself")]
 #[binrw::writer(writer, endian)]
 pub(super) fn put_list<T: for<'a> BinWrite<Args<'a> = ()>>(value: &Vec<T>) -> BinResult<()> {
     let at = writer.stream_position()?;
