@@ -22,6 +22,7 @@ wait_for() {
     done
 }
 
+modprobe sd_mod
 modprobe sg
 modprobe scsi_debug dev_size_mb=$DISK_MB delay=0 || die "no scsi_debug"
 wait_for 20 test -b /dev/sda || die "no disk"
@@ -43,10 +44,11 @@ load() {
     echo "captured at depth $1: $(grep -c ' write ' /tmp/iolog$1) of $2 writes"
 }
 
-# by_fio NAME DEPTH ENGINE NODE [OPTION]
+# by_fio NAME DEPTH ENGINE NODE; sg's own node knows no O_DIRECT, as nothing is cached there.
 by_fio() {
+    [ "$3" = sg ] && direct=0 || direct=1
     json=$(fio --name=replay --read_iolog=/tmp/iolog$group --replay_redirect=$4 --replay_no_stall=1 --ioengine=$3 \
-        --direct=1 --iodepth=$2 --output-format=json 2>/tmp/fio.log) || { cat /tmp/fio.log; die "$1"; }
+        --direct=$direct --iodepth=$2 --output-format=json 2>/tmp/fio.log) || { cat /tmp/fio.log; die "$1"; }
     echo "RESULT $section|$1|$2|$(echo "$json" | tr -d '\n\t' | tr -s ' ')"
 }
 
