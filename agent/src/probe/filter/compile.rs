@@ -295,5 +295,5 @@ fn group_id(group: &Group) -> Result<u64, FilterError> {
 }
 
 fn is_cgroup2(path: &Path) -> bool {
-    path.is_dir() && rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type as i64 == CGROUP2)
+    path.is_dir() && rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == CGROUP2)
 }
