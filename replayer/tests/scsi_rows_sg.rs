@@ -14,7 +14,7 @@
 
 mod scsi_common;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command as Program;
@@ -29,7 +29,7 @@ use formats::{ByteRange, Op, OpFlags, Seq, Status, VolumeIndex};
 use replayer::command::CommandTarget;
 use replayer::scsi::sg::SgDevice;
 use replayer::scsi::{Data, Request, ScsiDevice};
-use replayer::target::{ScsiOptions, ScsiTarget, Target};
+use replayer::target::{ScsiOptions, ScsiTarget, Target, Timeouts};
 use replication::errors::{
     Budget, Budgets, CommandKind, Limit, OpaqueRule, Policy, ROWS, Reply, Row, RowCounters, RowIndex, Wait,
 };
@@ -37,6 +37,8 @@ use scsi_common::scsi_debug::{Options, Rules, read_driver, write_driver};
 use scsi_common::{ask, cdb_16, good, out, plain, settle};
 
 const BLOCK: usize = 512;
+/// Time-out of a write where it is to be reached: the least that a standby takes.
+const SHORT: Duration = Duration::from_secs(7);
 /// Where scsi_debug cannot read when asked to (OPT_MEDIUM_ERR_ADDR).
 const BAD_BLOCK: u32 = 0x1234;
 
@@ -48,6 +50,7 @@ fn policy() -> Policy {
     for &budget in Budget::ALL {
         budgets = budgets.with_limit(budget, Limit { attempts: 2, time: Duration::from_secs(60) });
     }
+    let budgets = budgets.with_limit(Budget::TimeOut, Limit { attempts: 1, time: Duration::from_secs(60) });
     Policy { budgets, reproduce_unreadable: true, opaque: OpaqueRule::Issue, ..Policy::default() }
 }
 
@@ -126,6 +129,8 @@ struct Rig {
     primary: SgDevice,
     standby: Arc<SgDevice>,
     all: RefCell<RowCounters>,
+    /// Time-out of writes.
+    patience: Cell<Duration>,
     /// What should have reached rows and did not.
     missed: RefCell<Vec<String>>,
 }
@@ -140,12 +145,16 @@ impl Rig {
             standby: Arc::new(open(standby)),
             all: RefCell::default(),
             missed: RefCell::default(),
+            patience: Cell::new(scsi_common::TIMEOUT),
         }
     }
 
     /// A target on the standby's disk, which is quiet; what it counted is counted here when it is done with.
     fn with_target(&self, primary_reads_zeros: bool, use_it: impl FnOnce(&ScsiTarget)) {
-        let options = ScsiOptions { policy: policy(), primary_reads_zeros, ..ScsiOptions::new("standby".into()) };
+        let mut timeouts = Timeouts::default();
+        timeouts.set("0x2a".parse().expect("an operation code"), self.patience.get()).expect("long enough");
+        let options =
+            ScsiOptions { policy: policy(), primary_reads_zeros, timeouts, ..ScsiOptions::new("standby".into()) };
         let target = ScsiTarget::open(Arc::clone(&self.standby) as Arc<dyn ScsiDevice>, options).expect("it is fit");
         use_it(&target);
         self.all.borrow_mut().add(&CommandTarget::rows(&target));
@@ -159,7 +168,7 @@ impl Rig {
             Transfer::In => Data::In(&mut buffer),
             Transfer::Out | Transfer::Both => Data::Out(&sent.out),
         };
-        let request = Request { cdb: &sent.cdb, data, timeout: scsi_common::TIMEOUT };
+        let request = Request { cdb: &sent.cdb, data, timeout: self.patience.get() };
         self.primary.execute(request).expect("the disk takes commands")
     }
 
@@ -265,6 +274,10 @@ fn standby_rows(rig: &Rig) {
         let _ = target.read(u64::from(BAD_BLOCK) * BLOCK as u64, &mut [0; BLOCK]);
     });
     rig.expect("medium errors", &["read-error"]);
+    rig.patience.set(SHORT);
+    rig.in_trouble(&write, || Options::set(Options::TIMEOUT));
+    rig.patience.set(scsi_common::TIMEOUT);
+    rig.expect("time-outs", &["time-out"]);
     standby_states(rig, &write);
 }
 
@@ -307,6 +320,10 @@ fn primary_rows(rig: &Rig) {
     rig.expect("unreadable", &["primary-unreadable"]);
     rig.troubled(&Sent::read(0, 8), || Options::set(Options::TRANSPORT_ERROR));
     rig.expect("unread", &["primary-read-failed"]);
+    rig.patience.set(SHORT);
+    rig.troubled(&write, || Options::set(Options::TIMEOUT));
+    rig.patience.set(scsi_common::TIMEOUT);
+    rig.expect("timed out", &["primary-time-out"]);
     primary_states(rig, &write);
     let beyond = Sent::new(&build::write_10(0x7fff_ffff, 1, Access::default()), &[1; BLOCK]);
     rig.troubled(&beyond, || ());
@@ -390,6 +407,17 @@ fn reset(device: &SgDevice) {
     assert!(done.success(), "sg_reset {}", path.display());
 }
 
+/// The operation code that a command of this kind is issued with on the standby.
+fn issued(kind: CommandKind, sent: &Sent) -> u8 {
+    match kind {
+        // As the write that it was.
+        CommandKind::CompareAndWrite => 0x2a,
+        // WRITE LONG(16), which makes the block unreadable as it is on the primary.
+        CommandKind::Read => 0x9f,
+        _ => sent.cdb[0],
+    }
+}
+
 /// Tries a row with the answers that it is documented with, as far as rules can give them.
 fn by_rules(rig: &Rig, row: &Row, primary: &Rules, standby: &Rules) {
     let example = row.example;
@@ -399,18 +427,19 @@ fn by_rules(rig: &Rig, row: &Row, primary: &Rules, standby: &Rules) {
         Reply::GOOD => Some(Outcome::GOOD),
         // As the kernel says it of commands for a device that was removed.
         Reply::Gone => Some(Outcome::transport(HostStatus::NoConnect)),
-        reply if primary.once(reply) => {
+        reply if primary.once(sent.cdb[0], reply) => {
             let answer = rig.shoot(&sent);
-            primary.clear();
+            primary.clear(sent.cdb[0]);
             settle(&rig.primary);
             Some(answer)
         }
         _ => return,
     };
     rig.with_target(example.command != CommandKind::Unmap, |target| {
-        standby.once(example.standby);
+        let opcode = issued(example.command, &sent);
+        standby.once(opcode, example.standby);
         replay(target, &sent, answer);
-        standby.clear();
+        standby.clear(opcode);
     });
     settle(&*rig.standby);
 }

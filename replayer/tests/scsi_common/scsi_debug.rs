@@ -18,6 +18,7 @@ pub(crate) struct Options;
 
 impl Options {
     pub(crate) const MEDIUM_ERROR: u32 = 0x2;
+    pub(crate) const TIMEOUT: u32 = 0x4;
     pub(crate) const RECOVERED_ERROR: u32 = 0x8;
     pub(crate) const TRANSPORT_ERROR: u32 = 0x10;
     pub(crate) const DIF_ERROR: u32 = 0x20;
@@ -61,17 +62,18 @@ impl Rules {
         file.exists().then_some(Self(file))
     }
 
-    /// The next command of any operation code ends so; false for what no rule can say.
-    pub(crate) fn once(&self, reply: Reply) -> bool {
+    /// The next command of this operation code ends so; false for what no rule can say. The kernel may ask a disk about
+    /// itself at any time: its questions do not count.
+    pub(crate) fn once(&self, opcode: u8, reply: Reply) -> bool {
         let Some([host, status, key, code, qualifier]) = rule(reply) else { return false };
-        let line = format!("{FAIL_COMMAND} -1 ff {host:x} 0 {status:x} {key:x} {code:x} {qualifier:x}");
+        let line = format!("{FAIL_COMMAND} -1 {opcode:x} {host:x} 0 {status:x} {key:x} {code:x} {qualifier:x}");
         fs::write(&self.0, &line).unwrap_or_else(|error| panic!("{}: {line}: {error}", self.0.display()));
         true
     }
 
     /// Takes the rule back, used or not.
-    pub(crate) fn clear(&self) {
-        let _ = fs::write(&self.0, format!("- {FAIL_COMMAND} ff"));
+    pub(crate) fn clear(&self, opcode: u8) {
+        let _ = fs::write(&self.0, format!("- {FAIL_COMMAND} {opcode:x}"));
     }
 }
 
