@@ -79,6 +79,8 @@ serial() {
     by_fio "fio sg" 1 sg /dev/sg0
 }
 
+# A device that answers at once ends each command before the next is issued: its recording would be serial.
+echo 1000000 >$DRIVER/ndelay || die "no delay"
 load 32 $WRITES
 load 1 $((WRITES / 8))
 for delay in 0 1000000; do
