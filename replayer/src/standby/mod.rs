@@ -161,3 +161,6 @@ impl Drop for StandbyHandle {
         self.end();
     }
 }
+
+#[cfg(test)]
+mod tests;

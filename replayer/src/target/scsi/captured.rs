@@ -8,12 +8,12 @@ use std::path::Path;
 use formats::command::{Command, CommandFlags, Transfer};
 use formats::scsi::build::Same;
 use formats::scsi::{self, Blocks, Change, Content, Decoded, DeviceType, FieldName, LbaRange, Replay, list};
-use formats::{ByteRange, Op, OpFlags, PayloadEncoding, Record, Status};
+use formats::{ByteRange, Op, OpFlags, PayloadEncoding, Record};
 use replication::errors::{CommandKind, Effect as End, Equivalent, PrimaryOutcome, RowCounters, Scope, Work};
 
 use super::drive::{Answer, Broken, Ended};
 use super::{Effect, ScsiReport, ScsiTarget, TapeStatus, TargetError};
-use crate::command::{CommandTarget, NotApplied, Replayed, Unapplied, Unfit};
+use crate::command::{CommandTarget, NotApplied, Replayed, Unapplied, Unfit, primary_outcome};
 use crate::scsi::Data;
 use crate::scsi::identity::{Difference, Identity};
 
@@ -115,22 +115,6 @@ fn data_out<'a>(
         PayloadEncoding::Zero if record.range.len == u64::from(len) => Some(Cow::Owned(vec![0; len as usize])),
         PayloadEncoding::Zero | PayloadEncoding::None => None,
     })
-}
-
-/// How it ended on the primary. What the device said counts for more than what the block layer made of it; and a failure
-/// of the block layer after a good answer is the block layer's.
-fn primary_outcome(status: Status, command: &Command<'_>) -> PrimaryOutcome {
-    if status == Status::UNKNOWN {
-        return PrimaryOutcome::Unseen;
-    }
-    let bare = scsi::Outcome { residual: command.residual, ..scsi::Outcome::from_result(command.result) };
-    let answer = command.outcome().unwrap_or(bare);
-    match PrimaryOutcome::classify(&answer) {
-        // What the kernel says of commands for a device that was removed (`scsi_dispatch_cmd`, `scsi_prep_state_check`).
-        PrimaryOutcome::Transport if answer.host == scsi::HostStatus::NoConnect => PrimaryOutcome::DeviceGone,
-        PrimaryOutcome::Good | PrimaryOutcome::Recovered if !status.is_ok() => PrimaryOutcome::of_block_status(status),
-        told => told,
-    }
 }
 
 /// Kinds whose bytes are needed to repeat them.
