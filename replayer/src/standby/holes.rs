@@ -26,7 +26,7 @@ const MAX_LEN: u64 = (FRAME_HEADER_LEN + 2 + MAX_STRETCHES as usize * (2 + 8 + 8
 #[derive(Debug)]
 pub(super) struct HolesFile {
     dir: PathBuf,
-    /// What it holds, once this process has written it.
+    /// What it holds, once this process has read or written it.
     saved: Option<Vec<Hole>>,
     /// The volumes whose indices the list goes by.
     volumes: Vec<StreamVolume>,
@@ -36,6 +36,13 @@ impl HolesFile {
     /// The file in `dir`.
     pub(super) fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned(), saved: None, volumes: Vec::new() }
+    }
+
+    /// Takes up what an earlier process left, which goes by the checkpoint's `volumes`; `None` as in [`Self::load`].
+    pub(super) fn take_up(&mut self, volumes: &[StreamVolume]) -> Option<Vec<Hole>> {
+        let list = self.load()?;
+        (self.saved, self.volumes) = (Some(list.clone()), volumes.to_vec());
+        Some(list)
     }
 
     /// What it holds; `None` when it is not there, or not whole.

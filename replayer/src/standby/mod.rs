@@ -149,6 +149,7 @@ impl StandbyHandle {
         let _ = self.orders.send(Order::Stop);
         self.shared.abandon_commands();
         pool.join();
+        self.shared.pool_ended();
         for thread in self.threads.drain(..) {
             // A panic in one of them was already reported by the panic hook; the others are still to be joined.
             let _ = thread.join();

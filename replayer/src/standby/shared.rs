@@ -2,6 +2,8 @@
 //!
 //! Locks are taken in the order keeper, core; nobody blocks on a disk or a socket while holding the core.
 
+mod saving;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 use formats::wire::{Ack, HashRequest, Hello, Refuse, RefuseCode, Resend, Welcome};
 use formats::{ByteRange, EntryHeader};
 use replication::Now;
-use replication::standby::{LocalVolume, Standby, StandbyConfig as EngineConfig, StandbyState, Verdict};
+use replication::standby::{LocalVolume, Standby, StandbyConfig as EngineConfig, StandbyState};
 use tokio::sync::{Notify, watch};
 
 use super::budget::Budget;
@@ -31,8 +33,6 @@ use crate::target::{Bell, Target};
 
 /// How long a request for hashes waits for what was received before it.
 const HASH_DRAIN: Duration = Duration::from_secs(60);
-/// Pause between looks at what ran during a flush.
-const VERDICT_PAUSE: Duration = Duration::from_millis(2);
 /// Pause of a reader that waits for entries, not bytes, to become fewer.
 const PENDING_PAUSE: Duration = Duration::from_millis(5);
 
@@ -72,6 +72,8 @@ pub(super) struct Shared {
     orders: Sender<Order>,
     signal: watch::Sender<Signal>,
     ending: AtomicBool,
+    /// All workers have ended.
+    pool_gone: AtomicBool,
     started: Instant,
 }
 
@@ -126,6 +128,7 @@ impl Shared {
             keeper: Mutex::new(keeper),
             signal: watch::Sender::new(Signal::Run),
             ending: AtomicBool::new(false),
+            pool_gone: AtomicBool::new(false),
             started: Instant::now(),
             config,
             targets,
@@ -364,100 +367,6 @@ impl Shared {
         self.targets.iter().filter_map(|(_, target)| target.commands()).for_each(|commands| commands.abandon());
     }
 
-    /// Saves how far the targets are, unless writes were lost, or everything stops.
-    ///
-    /// # Errors
-    /// Why the standby cannot go on.
-    pub(super) fn save_checkpoint(&self) -> Result<bool, String> {
-        let mut keeper = lock(&self.keeper);
-        let mut state = self.core().capture();
-        if !self.flush()? || !self.wait_for_verdict(&mut state) {
-            return Ok(false);
-        }
-        keeper.save(&state, &self.config)?;
-        let through = self.core().checkpoint_saved(self.now(), &state);
-        // Without a journal thread nothing needs trimming: the standby ends.
-        let _ = self.orders.send(Order::Trim(through));
-        Ok(true)
-    }
-
-    /// Flushes the targets; false when one of them tells that writes were lost. One that only cannot is out of sync as a
-    /// whole.
-    fn flush(&self) -> Result<bool, String> {
-        let targets = self.core().targets();
-        for (volume, target) in targets {
-            let Err(error) = target.flush() else { continue };
-            match NotApplied::of(&error) {
-                Some(NotApplied::Lost { .. }) => {
-                    tracing::warn!("{error}");
-                    self.core().lose();
-                    self.lost();
-                    return Ok(false);
-                }
-                Some(NotApplied::OutOfSync { why, .. }) => {
-                    tracing::warn!("the volume is out of sync: {error}");
-                    let (row, now) = (why.row, self.now());
-                    self.core().unflushed(volume, row, now);
-                }
-                _ => return Err(error.to_string()),
-            }
-        }
-        self.core().flushed();
-        Ok(true)
-    }
-
-    /// Waits until everything that ran during the flush is reported; whether `state` may be saved.
-    fn wait_for_verdict(&self, state: &mut StandbyState) -> bool {
-        let mut core = self.core();
-        loop {
-            match core.verdict(state) {
-                Verdict::Save => return true,
-                Verdict::Discard => return false,
-                Verdict::Wait if core.stop_reason().is_some() => return false,
-                Verdict::Wait => {}
-            }
-            let waited = self.checkpoint.wait_timeout(core, VERDICT_PAUSE);
-            core = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    // Lost writes.
-
-    /// A device told that writes were lost, and the engine knows: sessions end, the journal thread applies them again.
-    fn lost(&self) {
-        let failure = self.core().engine_failure();
-        if let Some(reason) = failure {
-            return self.fail(&reason);
-        }
-        self.signal.send_if_modified(|signal| {
-            let runs = *signal == Signal::Run;
-            if runs {
-                *signal = Signal::Rewind;
-            }
-            runs
-        });
-        let _ = self.orders.send(Order::Rewind);
-        self.wake_all();
-    }
-
-    /// Whether everything behind the checkpoint must be applied again.
-    pub(super) fn is_losing(&self) -> bool {
-        self.core().is_losing()
-    }
-
-    /// Goes back to the checkpoint, once nothing stands in the way; the first entry to hand in again.
-    pub(super) fn rewind(&self) -> Option<u64> {
-        let first = self.core().rewind()?;
-        self.signal.send_if_modified(|signal| {
-            let rewinds = *signal == Signal::Rewind;
-            if rewinds {
-                *signal = Signal::Run;
-            }
-            rewinds
-        });
-        Some(first)
-    }
-
     // All.
 
     /// Something that the standby cannot go on after: it stops, visibly.
@@ -497,6 +406,11 @@ impl Shared {
         self.signal.send_replace(Signal::End);
         self.ending.store(true, Ordering::SeqCst);
         self.wake_all();
+    }
+
+    /// All workers have ended: no entry is reported any more.
+    pub(super) fn pool_ended(&self) {
+        self.pool_gone.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn is_ending(&self) -> bool {

@@ -44,9 +44,9 @@ pub(super) fn start(config: StandbyConfig, targets: Vec<Named>) -> Result<Standb
     let disk = RealDisk::new(config.dir.join("journal"))?;
     let (file, record) = StateFile::open(&config.dir)?;
     let (journal, mut state) = open_journal(disk, &config, record.as_ref())?;
-    let holes = HolesFile::new(&config.dir);
+    let mut holes = HolesFile::new(&config.dir);
     if record.is_some() {
-        state.holes = holes.load().unwrap_or_else(|| {
+        state.holes = holes.take_up(&state.volumes).unwrap_or_else(|| {
             tracing::warn!(dir = %config.dir.display(), "what is out of sync is not known; everything is sent again");
             everything(&state.volumes)
         });
