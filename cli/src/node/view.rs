@@ -124,14 +124,14 @@ impl View {
     fn standby(status: &Value) -> Self {
         Self {
             state: text(status, "/state"),
-            data: text(status, "/data"),
+            data: first_text(status, &["/content", "/data"]),
             peer: first_text(status, &["/peer", "/listen"]),
             reason: first_text(status, &["/reason", "/last_link_error"]),
             lag: Duration::from_millis(number(status, "/apply_lag_ms")),
             lag_entries: number(status, "/queued_entries"),
             lag_bytes: number(status, "/queued_bytes"),
             journal: (number(status, "/journal/bytes_used"), number(status, "/journal/bytes_total")),
-            dirty: 0,
+            dirty: number(status, "/out_of_sync/bytes"),
             resynced: number(status, "/done/by_kind/region/bytes"),
             entries: number(status, "/entries_received"),
             bytes: number(status, "/bytes_received"),
@@ -222,6 +222,15 @@ mod tests {
         assert_eq!((view.filter.0.as_str(), by_reason(&view.filter.1).as_str()), ("--comm fio", "12 process"));
         assert_eq!(view.reads_in_words(), "7, 4.00 KiB; of programs: 2 INQUIRY");
         assert_eq!(view.line(), "Partial · lag 0 ms / 0 entries · filtered 12");
+    }
+
+    #[test]
+    fn what_a_standby_device_did_not_take_is_shown() {
+        let out_of_sync = json!({ "holes": 1, "bytes": 4096 });
+        let status =
+            json!({ "state": "Connected", "content": "Inconsistent", "data": "x", "out_of_sync": out_of_sync });
+        let line = View::of(Role::Standby, &status).line();
+        assert_eq!(line, "Connected · Inconsistent · lag 0 ms / 0 entries · dirty 4.00 KiB");
     }
 
     #[test]

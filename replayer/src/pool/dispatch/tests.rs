@@ -170,10 +170,11 @@ fn a_damaged_payload_never_reaches_the_ring() {
     entries[5].1[77] ^= 1;
     entries[6].1.truncate(100);
     let done = apply_all(&target, entries);
-    for at in 0..BLOCKS as usize {
-        let damaged = matches!(done[at].outcome, Err(ApplyError::Damaged { .. }));
-        assert_eq!(damaged, at == 5 || at == 6, "{:?}", done[at]);
+    for (at, done) in done.iter().enumerate() {
+        let damaged = matches!(done.outcome, Err(ApplyError::Damaged { .. }));
+        assert_eq!(damaged, at == 5 || at == 6, "{done:?}");
     }
+    assert_eq!(done.len(), BLOCKS as usize);
     let content = target.content();
     assert!(content[5 * BLOCK as usize..7 * BLOCK as usize].iter().all(|byte| *byte == 0));
     assert_eq!(content[7 * BLOCK as usize], 8);
