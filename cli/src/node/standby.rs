@@ -61,7 +61,8 @@ pub(crate) fn refuse_precious(volumes: &[VolumeArg], dir: &Path) -> Done {
             continue;
         }
         // A target that cannot be read is the standby's to refuse, with its reasons.
-        if let Ok(Some(what)) = signature::find(&volume.path) {
+        let disk = replayer::target::disk_behind(&volume.path);
+        if let Ok(Some(what)) = signature::find(disk.as_ref().unwrap_or(&volume.path)) {
             let path = volume.path.display();
             let text = format!("{path} holds {what}; if all of it may be overwritten, say so with --overwrite");
             return Err(Failure::text(Exit::Refused, text));

@@ -39,7 +39,7 @@ pub(crate) use ring::WriteRing;
 pub use scsi::{
     OpenError as ScsiOpenError, Options as ScsiOptions, RetryCount, RowCount, ScsiReport, ScsiTarget,
     Settings as ScsiSettings, TapeError, TapeStatus, TimeoutError, TimeoutFor, Timeouts, describe as describe_scsi,
-    opaque_word,
+    disk_behind, opaque_word,
 };
 
 use crate::command::CommandTarget;

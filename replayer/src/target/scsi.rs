@@ -32,7 +32,7 @@ use formats::ByteRange;
 use formats::scsi::LbaRange;
 use replication::errors::{CommandKind, Equivalent, Policy, PrimaryOutcome, RowCounters, StandbyOutcome, Work};
 
-pub use open::{OpenError, describe};
+pub use open::{OpenError, describe, disk_behind};
 pub(super) use open::{is_scsi, open};
 pub use report::{RetryCount, RowCount, ScsiReport, opaque_word};
 pub use settings::Settings;

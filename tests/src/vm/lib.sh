@@ -102,7 +102,7 @@ start_pair() {
 
 # start_standby VOLUME: a standby of the case, anew or again.
 start_standby() {
-    blkecho standby --listen 127.0.0.1:$port --group "$case" --volume disk="$1" --dir "$dir/standby" \
+    blkecho standby --listen 127.0.0.1:$port --group "$case" --volume disk="$1" --overwrite --dir "$dir/standby" \
         --journal-size 128M >"$dir/standby.log" 2>&1 &
     standby=$!
 }

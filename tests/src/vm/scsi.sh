@@ -285,7 +285,8 @@ told() { { blkecho status --json; cat "$dir/standby.log"; } 2>&1 | grep -q "$1";
 
 has_nodes() { [ -b "/dev/$(node_of block "$1")" ] && [ -c "/dev/$(node_of scsi_generic "$1")" ]; }
 
-# refuses NAME WORDS VOLUME [PREFIX...]: a standby on VOLUME ends by itself, soon, and says WORDS.
+# refuses NAME WORDS VOLUME [PREFIX...]: a standby on VOLUME ends by itself, soon, and says WORDS. It is given $word too.
+word=--overwrite
 refuses() {
     case=refused-$1
     dir=/tmp/$case
@@ -294,8 +295,8 @@ refuses() {
     shift 3
     mkdir -p "$dir"
     chmod 777 "$dir"
-    timeout 60 "$@" blkecho standby --listen 127.0.0.1:9399 --group "$case" --volume disk="$volume" --dir "$dir/standby" \
-        --journal-size 128M --run-dir "$dir/run" >"$dir/standby.log" 2>&1
+    timeout 60 "$@" blkecho standby --listen 127.0.0.1:9399 --group "$case" --volume disk="$volume" $word \
+        --dir "$dir/standby" --journal-size 128M --run-dir "$dir/run" >"$dir/standby.log" 2>&1
     ended=$?
     if [ $ended = 0 ] || [ $ended = 143 ]; then
         fail "it was not refused"
@@ -315,7 +316,11 @@ in_use() {
 }
 
 refusals() {
-    mkfs.ext4 -q -F "/dev/$second_disk" && mount -t ext4 "/dev/$second_disk" /mnt
+    mkfs.ext4 -q -F "/dev/$second_disk"
+    word=
+    in_use "holds an ext2/3/4 file system.*--overwrite" precious
+    word=--overwrite
+    mount -t ext4 "/dev/$second_disk" /mnt
     in_use "is mounted on" mounted
     umount /mnt
     modprobe dm_mod

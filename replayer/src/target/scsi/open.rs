@@ -34,7 +34,7 @@ pub enum OpenError {
     #[error(transparent)]
     Probe(#[from] ProbeError),
     /// Neither a disk nor a tape.
-    #[error("it is a {0}: name a disk or a tape")]
+    #[error("its device type is `{0}`: name a disk or a tape")]
     Type(DeviceType),
     /// It is write protected.
     #[error("it is write protected: remove the protection (switch, sdparm --clear SWP)")]
@@ -172,6 +172,16 @@ fn lock(path: &Path) -> Result<File, CheckError> {
         Err(Errno::WOULDBLOCK) => Err(CheckError::Busy { path: path.to_owned() }),
         Err(errno) => Err(failed(errno.into())),
     }
+}
+
+/// The disk that is changed where commands go to `path`, if that is another node than the disk's: `sg:/dev/sdb`, `/dev/sg1`
+/// and `/dev/bsg/1:0:0:0` are all `/dev/sdb`. `None` for whatever has no such disk, and where `path` is its own.
+#[must_use]
+pub fn disk_behind(path: &Path) -> Option<PathBuf> {
+    let bare = sg::strip_prefix(path);
+    let node = Node::find(bare.as_deref().unwrap_or(path), Path::new("/sys")).ok()?;
+    let disk = Path::new("/dev").join(node.block?);
+    (disk != path).then_some(disk)
 }
 
 /// The identity of the device behind a path, without opening it as target: nothing is written, nothing is claimed.
