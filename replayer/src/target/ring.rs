@@ -27,7 +27,7 @@ pub(crate) const SLOT_BYTES: usize = 128 << 10;
 /// Marks the answer that tells of [`Bell::ring`].
 const BELL: u64 = u64::MAX;
 
-/// Wakes a thread that waits in [`WriteRing::wait`], from any other.
+/// Wakes the thread that waits in the ring, from any other.
 #[derive(Debug, Clone)]
 pub struct Bell(Arc<OwnedFd>);
 

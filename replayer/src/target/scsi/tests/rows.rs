@@ -79,7 +79,12 @@ fn reach(row: &Row) -> u64 {
     let target = ScsiTarget::open(Arc::new(device.nexus()), options).unwrap();
     if example.standby != Reply::None {
         let reaction = example.standby.outcome().map_or(Reaction::Gone { executed: false }, Reaction::Instead);
-        device.add_rule(Selector::default(), Times::First(1), reaction);
+        // A tape is asked where it stands first, which is not what the row is about.
+        let selector = match shot.device {
+            DeviceType::TAPE => Selector::opcodes(&shot.cdb[..1]),
+            _ => Selector::default(),
+        };
+        device.add_rule(selector, Times::First(1), reaction);
     }
     let _ = shot.apply_to(&target);
     CommandTarget::rows(&target).hits(RowIndex::named(row.id).unwrap())
