@@ -196,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    /// None where the machine has no io_uring, which the tests of the pool cover as well.
+    /// A machine without io_uring cannot show what is tested here; it says so.
     fn ring(slots: usize) -> WriteRing {
         WriteRing::new(slots).expect("io_uring (sysctl kernel.io_uring_disabled)")
     }
