@@ -173,14 +173,15 @@ debug_refused=6
 virtio_commands() { sent sg_write_verify --lba=700 --num=1 --ilen="$1" --in=/tmp/random "$2"; }
 
 virtio_first="2e 00 00 00 02 bc 00 00 01 00"
-# Without FUA, which these disks do not take (a flush follows); they do not promise zeros after UNMAP, so these are written.
+# Without FUA, which these disks do not take (a flush follows). Neither disk promises zeros after UNMAP, so it is repeated as
+# it is.
 virtio_second="2a 00 00 00 00 64 00 00 01 00
 8a 00 00 00 00 00 00 00 10 00 00 00 00 02 00 00
 aa 00 00 00 02 10 00 00 00 03 00 00
 41 00 00 00 00 c8 00 00 10 00
 93 00 00 00 00 00 00 00 00 f0 00 00 00 09 00 00
 93 08 00 00 00 00 00 00 01 90 00 00 00 10 00 00
-2a 00 00 00 01 30 00 00 08 00
+42 00 00 00 00 00 00 00 18 00
 2e 00 00 00 02 bc 00 00 01 00"
 virtio_refused=3
 
