@@ -227,7 +227,9 @@ pub(crate) mod tests {
                 if let Entry::Record(record) = &mut header.entry {
                     record.status = Status(status);
                 }
-                assert!(leaves_hole(&header), "{op} {status}");
+                // The end of a flush that nobody saw leaves nothing unknown: it changes nothing by itself.
+                let harmless = op == Op::Flush && Status(status) == Status::UNKNOWN;
+                assert_eq!(leaves_hole(&header), !harmless, "{op} {status}");
             }
         }
     }

@@ -83,6 +83,7 @@ fn after_failure(primary: P, kind: K) -> Action {
         K::Read if primary == P::MediumErrorRead => Action::ReproduceUnreadable,
         K::Read | K::Carried => Action::Skip,
         K::CompareAndWrite if primary == P::Miscompare => Action::Skip,
+        K::Flush if primary == P::Unseen => Action::Skip,
         K::Flush => Action::ReRead(Scope::SinceFlush),
         K::WholeMedium => Action::ReRead(Scope::Volume),
         K::Reservation | K::Parameters | K::UnitState => Action::ReRead(Scope::DeviceState),

@@ -277,7 +277,8 @@ pub static ROWS: &[Row] = &[
     primary("primary-other", &[P::Other], CONTENT, ReRead(Scope::Range), (K::Write, Reply::check(0x09, 0x80, 0x00))),
     primary("primary-unseen", &[P::Unseen], CONTENT, ReRead(Scope::Range), (K::Write, Reply::None)),
     primary_rest("primary-foreign", CONTENT, ReRead(Scope::Range), (K::Write, Reply::check(0x08, 0x00, 0x00))),
-    // Everything else that failed.
+    // Everything else that failed. A flush changes nothing by itself: that nobody saw its end is no reason to read a volume.
+    primary("primary-flush-unseen", &[P::Unseen], These(&[K::Flush]), Skip, (K::Flush, Reply::None)),
     primary_rest("primary-flush-failed", These(&[K::Flush]), ReRead(Scope::SinceFlush), (K::Flush, Reply::check(0x03, 0x0c, 0x00))),
     primary_rest("primary-whole-failed", These(&[K::WholeMedium]), ReRead(Scope::Volume), (K::WholeMedium, Reply::check(0x03, 0x31, 0x01))),
     primary_rest("primary-state-failed", STATE, ReRead(Scope::DeviceState), (K::Reservation, Reply::host(0x03))),
