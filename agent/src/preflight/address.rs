@@ -48,7 +48,7 @@ mod tests {
         let error = Device::identify_on(Path::new("9:0:0:0"), &host).expect_err("nothing there");
         assert!(matches!(error, DeviceError::NoUnit { .. }), "{error}");
         assert!(error.to_string().contains("9:0:0:0") && error.to_string().contains("lsscsi"), "{error}");
-        for text in ["sda", "/dev/2:0:0:0", "2:0:0", "2:0:0:0:0", "a:0:0:0"] {
+        for text in ["sda", "/dev/2:0:0:0", "2:0:0", "2:0:0:0:0", "a:0:0:0", "4294967298:0:0:0"] {
             assert!(!is_address(Path::new(text)), "{text}");
         }
     }

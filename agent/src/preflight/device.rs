@@ -119,7 +119,7 @@ pub enum DeviceError {
     },
     /// The node of a SCSI device that is no tape.
     #[error(
-        "{} is the node of a {device_type}, which cannot be observed by it: name the block device of a disk, such as \
+        "{} is a SCSI node, {device_type}, which cannot be observed by it: name the block device of a disk, such as \
          /dev/sda, or a tape", path.display()
     )]
     Unit {
@@ -316,8 +316,9 @@ impl Entry<'_> {
 /// `HOST:CHANNEL:TARGET:LUN`, as sysfs names a logical unit.
 pub(super) fn parse_hctl(name: &str) -> Option<Hctl> {
     let mut parts = name.split(':');
-    let mut next = || parts.next()?.parse::<u64>().ok();
-    let unit = Hctl { host: next()? as u32, channel: next()? as u32, id: next()? as u32, lun: next()? };
+    let mut next = || parts.next()?.parse::<u32>().ok();
+    let (host, channel, id) = (next()?, next()?, next()?);
+    let unit = Hctl { host, channel, id, lun: parts.next()?.parse().ok()? };
     parts.next().is_none().then_some(unit)
 }
 

@@ -80,6 +80,6 @@ mod tests {
         fake.unit("3:0:0:0", 0).unit_node("/dev/sg0", "21:0", "3:0:0:0").unit_node("/dev/tty", "5:0", "none");
         assert!(matches!(identified(&fake, "/dev/tty"), Err(DeviceError::Character { .. })));
         let refused = identified(&fake, "/dev/sg0").unwrap_err();
-        assert!(refused.to_string().contains("is the node of a disk"), "{refused}");
+        assert!(refused.to_string().contains("is a SCSI node, disk"), "{refused}");
     }
 }
