@@ -56,10 +56,10 @@ impl Machine {
         Ok(Self { kernel, initrd, disks, scsi_disks, cd: make("cd", CD_BYTES)? })
     }
 
-    /// Boots, streams the console to standard output, and returns the script's results.
-    pub(crate) fn run(&self, limit: Duration) -> Result<Results> {
+    /// Boots, streams the console to standard output, its name in front, and returns the script's results.
+    pub(crate) fn run(&self, limit: Duration, name: &str) -> Result<Results> {
         for attempt in 1..=BOOT_ATTEMPTS {
-            match self.boot(limit)? {
+            match self.boot(limit, name)? {
                 End::Ran(results) => return Ok(results),
                 End::DiedEarly(how) => println!("vm: boot {attempt} of {BOOT_ATTEMPTS} {how} before the script"),
             }
@@ -67,7 +67,7 @@ impl Machine {
         bail!("{BOOT_ATTEMPTS} boots in a row died before the script")
     }
 
-    fn boot(&self, limit: Duration) -> Result<End> {
+    fn boot(&self, limit: Duration, name: &str) -> Result<End> {
         let emulator = Emulator::start(self)?;
         let started = Instant::now();
         let mut console = Console::default();
@@ -75,7 +75,7 @@ impl Machine {
             let deadline = started + if console.began() { limit } else { BOOT_LIMIT };
             match emulator.next_line(deadline)? {
                 Next::Line(line) => {
-                    println!("  | {}", line.trim_end());
+                    println!("{name}  | {}", line.trim_end());
                     console.line(&line);
                 }
                 Next::Silence if console.began() => println!("vm: no end within {} s", limit.as_secs()),

@@ -9,6 +9,7 @@
 
 mod archive;
 mod boot;
+mod boots;
 mod console;
 mod guest;
 mod kernels;
@@ -26,16 +27,16 @@ pub(crate) use console::Results;
 
 use crate::{process, workspace};
 use guest::Program;
-use suites::{SUITES, Suite};
+use suites::SUITES;
 
 /// A whole suite must end within this; emulation is slow, and the machine may be shared.
-const TIME_LIMIT: Duration = Duration::from_secs(900);
+const TIME_LIMIT: Duration = Duration::from_secs(1200);
 
 /// The task: the suites, one of them, or a script of the caller's, on one kernel or all.
 pub(crate) fn run(series: Option<&str>, suite: Option<&str>, script: Option<&Path>) -> Result<()> {
     let results = match script {
         Some(script) => own_script(series, script)?,
-        None => on_kernels(series, suite)?,
+        None => suites_on(series, suite)?,
     };
     println!("vm: {} passed, {} failed", results.passed, results.failed.len());
     if !results.failed.is_empty() {
@@ -46,7 +47,13 @@ pub(crate) fn run(series: Option<&str>, suite: Option<&str>, script: Option<&Pat
 
 /// Runs every suite on each of its kernels.
 pub(crate) fn suite() -> Result<Results> {
-    on_kernels(None, None)
+    suites_on(None, None)
+}
+
+fn suites_on(series: Option<&str>, suite: Option<&str>) -> Result<Results> {
+    ready()?;
+    known_series(series)?;
+    boots::run(series, suite)
 }
 
 /// What this machine lacks to run guests, in words; `None` when it can.
@@ -80,42 +87,7 @@ fn own_script(series: Option<&str>, script: &Path) -> Result<Results> {
     let mut all = Results::default();
     for series in known_series(series)? {
         println!("vm: kernel {series}, {}", script.display());
-        all.add(series, on(series, &text, &programs).with_context(|| format!("kernel {series}"))?);
-    }
-    Ok(all)
-}
-
-fn on_kernels(series: Option<&str>, wanted: Option<&str>) -> Result<Results> {
-    ready()?;
-    known_series(series)?;
-    let suites: Vec<&Suite> = SUITES.iter().filter(|suite| wanted.is_none_or(|wanted| wanted == suite.name)).collect();
-    if suites.is_empty() {
-        let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
-        bail!("unknown suite '{}' (known: {})", wanted.unwrap_or_default(), known.join(", "));
-    }
-    let binary = release_program()?;
-    let mut all = Results::default();
-    for suite in suites {
-        all.join(run_suite(suite, series, &binary).with_context(|| format!("suite {}", suite.name))?);
-    }
-    Ok(all)
-}
-
-fn run_suite(suite: &Suite, series: Option<&str>, binary: &Program) -> Result<Results> {
-    let folder = run_folder()?;
-    let mut programs = suite.build_tests(folder.path())?;
-    programs.extend(suite.fetch_packages()?);
-    programs.push(binary.clone());
-    let script = suite.script()?;
-    let mut all = Results::default();
-    for series in chosen(suite.series, series) {
-        println!("vm: kernel {series}, suite {}", suite.name);
-        let name = format!("{series} {}", suite.name);
-        let results = on(series, &script, &programs).with_context(|| format!("kernel {series}"))?;
-        if results.passed == 0 && results.failed.is_empty() {
-            bail!("{name} reported nothing");
-        }
-        all.add(&name, results);
+        all.add(series, on(series, &text, &programs, "").with_context(|| format!("kernel {series}"))?);
     }
     Ok(all)
 }
@@ -146,12 +118,13 @@ fn run_folder() -> Result<tempfile::TempDir> {
     Ok(tempfile::tempdir_in(&folder)?)
 }
 
-fn on(series: &str, script: &str, programs: &[Program]) -> Result<Results> {
+/// Boots a kernel of the series for a script; each line of the guest is printed with its name in front.
+fn on(series: &str, script: &str, programs: &[Program], guest: &str) -> Result<Results> {
     let kernel = kernels::fetch(series)?;
     println!("vm: booting {}", kernel.release);
     let scratch = run_folder()?;
     let initrd = scratch.path().join("initrd");
     std::fs::write(&initrd, guest::initrd(&kernel, script, programs)?)?;
     let machine = Machine::new(kernel.image, initrd, scratch.path())?;
-    machine.run(TIME_LIMIT)
+    machine.run(TIME_LIMIT, guest)
 }
