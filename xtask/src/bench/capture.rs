@@ -9,6 +9,7 @@ use comfy_table::{Table, presets};
 use serde_json::Value;
 
 use crate::bench::cpu;
+use crate::bench::figures::{median, sorted};
 use crate::bench::observer::{KernelFilesystem, Observer, Reader};
 use crate::rig::{self, LoopDevice};
 use crate::{interrupt, process, workspace};
@@ -142,21 +143,6 @@ fn summarise(series: &Series, bare: &Series) -> Summary {
     }
 }
 
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    match sorted {
-        [] => 0.0,
-        _ if sorted.len() % 2 == 1 => sorted[middle],
-        _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
-    }
-}
-
 fn table(series: &[Series], load: Load) -> Table {
     let bare = &series[0];
     let bare_cpu = summarise(bare, bare).cpu_micros;
@@ -197,11 +183,6 @@ impl fmt::Display for Goal {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn medians() {
-        assert_eq!((median(&[]), median(&[3.0]), median(&[1.0, 3.0]), median(&[1.0, 2.0, 9.0])), (0.0, 3.0, 2.0, 2.0));
-    }
 
     #[test]
     fn ratios_are_within_a_round() {

@@ -2,9 +2,13 @@
 
 mod capture;
 mod cpu;
+mod figures;
+mod journal;
 mod observer;
 mod replay;
 mod replicate;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -20,6 +24,19 @@ pub(crate) enum Bench {
         /// Seconds of each run
         #[arg(long, default_value_t = 3)]
         seconds: u64,
+    },
+    /// How fast the journal takes entries at each sync policy, beside fio with the same writes and syncs on the same file
+    /// system. Prints MB/s and the ratio (goal 0.8)
+    Journal {
+        /// Interleaved rounds; more of them give a better median
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds of each run
+        #[arg(long, default_value_t = 2)]
+        seconds: u64,
+        /// Where to write, on the file system in question; below the build folder when absent
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
     },
     /// Replay of captured random writes of 4 KiB as a standby does it, beside fio with the same addresses and depth: the block
     /// back end on a device in memory, SG_IO in a virtual machine. Prints IOPS, the ratio to fio (goal 0.9 at depth 32) with
@@ -56,6 +73,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(what: Bench) -> Result<()> {
     match what {
         Bench::Capture { rounds, seconds } => capture::run(rounds, seconds),
+        Bench::Journal { rounds, seconds, folder } => journal::run(rounds, seconds, folder),
         Bench::Replay { rounds, writes, guest_writes, kernel, no_vm, json } => {
             replay::run(&replay::Plan { rounds, writes, guest_writes, kernel, no_vm, json })
         }
