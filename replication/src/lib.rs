@@ -12,6 +12,7 @@
 //! | [`overlap`] | which commands overlapped in flight and have no defined outcome |
 //! | [`epochs`] | when a slot of the kernel's dirty map may be cleared |
 //! | [`primary`] | what to send to one secondary, and what of the journal is no longer needed |
+//! | [`group`] | what several secondaries need of the one journal, and which of them gives way when it is full |
 //! | [`standby`] | what to accept, when to apply it, what to acknowledge and what to save |
 //! | [`scheduler`] | which entry may be applied now |
 //! | [`consistency`] | whether a standby's content is one that the primary could have had |
@@ -20,7 +21,7 @@
 //! What it guarantees, as long as drivers keep the contracts in each type's documentation:
 //!
 //! - a completed change is in the ordered stream or its region is in a dirty map, never in neither;
-//! - a journal position is released only when the secondary holds it durably, or a *persisted* dirty map covers it;
+//! - a journal position is released only when every secondary holds it durably, or has it in a *persisted* dirty map;
 //! - a standby starts an entry only after everything it depends on is applied, and only after the entry is durable in
 //!   its own journal;
 //! - a standby says `Consistent` only when its content is one the primary could have had after a power cut;
@@ -35,6 +36,7 @@ pub mod dirty;
 pub mod epochs;
 pub mod errors;
 mod follow;
+pub mod group;
 pub mod overlap;
 pub mod primary;
 pub mod scheduler;

@@ -63,6 +63,12 @@ impl Primary {
         self.saves.covered(through);
     }
 
+    /// While only the map is kept, it stands for more than was last saved: the journal has gone on for others.
+    pub(super) fn cover_is_behind(&self) -> bool {
+        let end = self.journal.next.previous();
+        self.mapping && self.covered.is_none_or(|covered| covered.through < end)
+    }
+
     /// Everything dirty waits until the next session has sent again what this one may have sent: regions in it came
     /// after that, and must do so again.
     pub(super) fn end_session(&mut self) {
@@ -211,10 +217,19 @@ pub(super) fn tip_of(header: &EntryHeader) -> Option<Tip> {
 }
 
 /// The last completion that an entry stands for.
-pub(super) fn last_seq_of(header: &EntryHeader) -> Option<Seq> {
+pub(crate) fn last_seq_of(header: &EntryHeader) -> Option<Seq> {
     match &header.entry {
         Entry::Record(record) => Some(record.seq),
         Entry::Gap(gap) => Some(gap.last),
+        Entry::Region(_) => None,
+    }
+}
+
+/// The first completion that an entry stands for.
+pub(super) fn first_seq_of(header: &EntryHeader) -> Option<Seq> {
+    match &header.entry {
+        Entry::Record(record) => Some(record.seq),
+        Entry::Gap(gap) => Some(gap.first),
         Entry::Region(_) => None,
     }
 }

@@ -16,7 +16,7 @@
 //! - [`Primary::poll_send`] until it says [`Send::Nothing`]; each answer is reported back by the call it names.
 //! - When the journal is full: [`Primary::overflowed`] with the headers from [`Primary::uncovered_from`] on, save,
 //!   trim through the cursor. While [`Primary::wants_records`] is false, records go to [`Primary::skip`] instead of
-//!   the journal.
+//!   the journal; if the journal goes on for other secondaries ([`crate::group`]), to [`Primary::appended`].
 //! - Content that is not known at the secondary is marked ([`Primary::mark`]) before the gap that stands for it is
 //!   appended, with the kernel's completion counter as it is then: regions are read and sent only when everything up
 //!   to that has been sent, so that no older record comes after them. Every completion must therefore get into the
@@ -30,9 +30,10 @@
 //! nobody remembers.
 
 mod config;
-mod decide;
+pub(crate) mod decide;
 mod deferred;
 mod flight;
+mod journal;
 mod lag;
 mod saves;
 mod session;
@@ -54,7 +55,7 @@ use crate::Now;
 use crate::consistency::leaves_hole;
 use crate::dirty::DirtyMap;
 use crate::follow::{ProtocolError, Tip};
-use decide::{last_seq_of, resend_range, tip_of};
+use decide::{first_seq_of, resend_range, tip_of};
 use deferred::Deferred;
 use lag::LagClock;
 use saves::Saves;
@@ -217,8 +218,28 @@ impl Primary {
         })
     }
 
+    /// An engine of a secondary that joins a stream that goes on, or whose saved state is gone: nothing of it is known, so
+    /// everything is dirty. `completed` is the kernel's completion counter, read between two appends.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn joining(config: PrimaryConfig, journal: JournalExtent, completed: Seq) -> Result<Self, ConfigError> {
+        let acknowledged = journal.first.previous();
+        let mut engine = Self::new(config, Restored { journal, acknowledged, completed, ..Restored::NOTHING })?;
+        engine.mark_all(engine.highest_sent);
+        // It may hold anything from nothing on; once the map is saved it needs no entry of now any more.
+        engine.durable = Position(0);
+        engine.cover_through_end();
+        Ok(engine)
+    }
+
     /// An entry that the journal held at start: if it leaves a hole, its range is marked again.
     pub fn recover_entry(&mut self, header: &EntryHeader) {
+        // While only the map was kept, the seq went on without the map being saved again.
+        let follows = self.covered.as_mut().filter(|covered| covered.through.next() == header.position);
+        if let (Some(covered), Some(first)) = (follows, first_seq_of(header)) {
+            covered.last_seq = first.previous();
+        }
         if leaves_hole(header) {
             self.mark_entry(header, self.highest_sent);
             self.saves.hole(header.position);
@@ -228,33 +249,6 @@ impl Primary {
 
 // Inputs.
 impl Primary {
-    /// Entries were appended: the next one takes position `next`, and continues `last_seq`.
-    pub fn journal_grew(&mut self, now: Now, next: Position, last_seq: Seq) {
-        debug_assert!(next >= self.journal.next && last_seq >= self.journal.last_seq);
-        if next > self.journal.next {
-            self.lag.appended(self.journal.next, now);
-        }
-        self.journal.next = next;
-        self.journal.last_seq = last_seq;
-    }
-
-    /// Entries before `first` are gone from the journal.
-    pub fn journal_trimmed(&mut self, first: Position) {
-        self.journal.first = self.journal.first.max(first);
-    }
-
-    /// Whether records go to the journal; if not, to [`Self::skip`].
-    #[must_use]
-    pub fn wants_records(&self) -> bool {
-        !self.mapping
-    }
-
-    /// An entry that is not journalled because [`Self::wants_records`] is false: its range is marked, its seq counted.
-    pub fn skip(&mut self, header: &EntryHeader) {
-        self.mark_entry(header, Seq(0));
-        self.journal.last_seq = self.journal.last_seq.max(last_seq_of(header).unwrap_or_default());
-    }
-
     /// What is in this range at the secondary is not known: it will be read back and sent, after everything up to
     /// `after`. That is the kernel's completion counter when the reason was known: no completion that the mark stands
     /// for, nor any before it, lies behind it.
@@ -371,24 +365,6 @@ impl Primary {
         Ok(())
     }
 
-    /// The journal is full. `unsent` are its headers from [`Self::uncovered_from`] on; their ranges are marked, and
-    /// the map stands for them once it is saved. With a link, the stream is cut and goes on with the next record;
-    /// without one, records only mark the map from now on.
-    pub fn overflowed<'a>(&mut self, unsent: impl IntoIterator<Item = &'a EntryHeader>) {
-        self.counters.overflows += 1;
-        for header in unsent {
-            self.mark_entry(header, Seq(0));
-        }
-        self.cover_through_end();
-        match &mut self.link {
-            Link::Up(session) if session.sent < self.journal.next.previous() => {
-                session.cut = Some(self.saves.generation());
-            }
-            Link::Up(_) => {}
-            Link::Down(_) => self.mapping = true,
-        }
-    }
-
     /// The snapshot of this generation is saved durably.
     pub fn snapshot_saved(&mut self, generation: u64) {
         self.saves.saved(generation);
@@ -481,6 +457,33 @@ impl Primary {
         self.dirty.region_count() + self.deferred.region_count()
     }
 
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &PrimaryConfig {
+        &self.config
+    }
+
+    /// Last position that the secondary is known to hold durably.
+    #[must_use]
+    pub fn durable(&self) -> Position {
+        self.durable
+    }
+
+    /// Last position that the secondary has applied, as it last said.
+    #[must_use]
+    pub fn applied(&self) -> Position {
+        self.applied
+    }
+
+    /// Last position that the secondary has received, in this session or durably in an earlier one.
+    #[must_use]
+    pub fn received(&self) -> Position {
+        match &self.link {
+            Link::Up(session) => session.received().unwrap_or(self.durable),
+            Link::Down(_) => self.durable,
+        }
+    }
+
     /// Position of the last entry sent in this session: the position of regions sent now.
     #[must_use]
     pub fn sent(&self) -> Position {
@@ -488,19 +491,6 @@ impl Primary {
             Link::Up(session) => session.sent,
             Link::Down(_) => self.durable,
         }
-    }
-
-    /// Everything up to this is durable at the secondary, or covered by a saved map: the journal may free it. Never
-    /// goes back.
-    pub fn cursor(&mut self) -> Position {
-        self.cursor = self.cursor.max(self.saves.cursor(self.durable));
-        self.cursor
-    }
-
-    /// The first position whose entry must be marked when the journal is full.
-    #[must_use]
-    pub fn uncovered_from(&self) -> Position {
-        self.durable.next().max(self.journal.first)
     }
 
     /// Every region that the secondary is not known to hold durably, those in flight included.
@@ -535,6 +525,9 @@ impl Primary {
 
     /// What must be saved durably now. Take one at a time: take, save, [`Self::snapshot_saved`].
     pub fn snapshot(&mut self) -> Snapshot {
+        if self.cover_is_behind() {
+            self.cover_through_end();
+        }
         Snapshot { generation: self.saves.snapshot(), dirty: self.dirty(), covered: self.covered }
     }
 
@@ -563,6 +556,7 @@ impl Primary {
             journal_end: self.journal.next.previous(),
             journal_seq: self.journal.last_seq,
             sent: self.sent(),
+            received: self.received(),
             durable: self.durable,
             applied: self.applied,
             in_flight_bytes,

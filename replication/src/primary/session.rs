@@ -113,6 +113,11 @@ impl Session {
         self.flight.push(self.sent, bytes, regions)
     }
 
+    /// Last position that was received and is not yet durable; none when all that was received is.
+    pub(super) fn received(&self) -> Option<Position> {
+        self.flight.position_of(self.acked.received_frame)
+    }
+
     /// Takes note of an acknowledgement, if it can be true.
     pub(super) fn take_ack(&mut self, now: Now, ack: &Ack) -> Result<(), ProtocolError> {
         self.last_heard = now;

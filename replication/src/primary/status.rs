@@ -82,6 +82,8 @@ pub struct PrimaryStatus {
     pub journal_seq: Seq,
     /// Last position sent in this session.
     pub sent: Position,
+    /// Last position that the secondary has received.
+    pub received: Position,
     /// Last position that the secondary holds durably.
     pub durable: Position,
     /// Last position that the secondary has applied.

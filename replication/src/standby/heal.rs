@@ -166,9 +166,10 @@ impl Standby {
         }
     }
 
-    /// What was started may be among what was lost, whatever its place.
+    /// What was started may be among what was lost, whatever its place: the last that was started, too, although nobody
+    /// was told yet that it is done.
     fn mark_volume(&mut self, volume: VolumeIndex, failure: Failure, now: Now) {
-        let failure = Failure { place: failure.place.max(self.started), ..failure };
+        let failure = Failure { place: failure.place.max(self.started + 1), ..failure };
         if self.is_whole(volume) {
             self.holes.mark_volume(volume, failure, now);
         }

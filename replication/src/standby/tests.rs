@@ -387,6 +387,22 @@ mod troubles {
         assert_eq!(holes(&story).iter().map(|(_, len)| len).sum::<u64>(), 4096);
     }
 
+    /// Both were at work: the device may have done the write first, and lost it with the flush that failed.
+    #[test]
+    fn what_was_begun_before_a_flush_failed_heals_nothing() {
+        let mut story = Story::connected();
+        let mut beside = write(5, 5);
+        if let Entry::Record(record) = &mut beside.entry {
+            record.dep = Seq(3);
+        }
+        story.frame(&[record(4, 4, Op::Flush, PayloadInfo::NONE), beside]).expect("follows");
+        story.durable();
+        assert_eq!((story.engine.next_ready(), story.engine.next_ready()), (Some(3), Some(4)));
+        story.engine.out_of_sync(3, Scope::SinceFlush, reason(), NOW).expect("named");
+        story.engine.applied(4).expect("named");
+        assert_eq!(holes(&story), [(0, 4096)]);
+    }
+
     /// An entry that was skipped, or whose effect is the device's choice, makes nothing equal.
     #[test]
     fn only_what_was_written_heals() {

@@ -30,7 +30,7 @@ fn main() -> Result<ExitCode> {
     let Arguments { first, count } = arguments()?;
     match sim::run_many(first, count) {
         Ok(summary) => {
-            println!("{} runs, no law broken: {:#?}", summary.runs, summary.total);
+            print!("{summary}");
             Ok(ExitCode::SUCCESS)
         }
         Err(failure) => {

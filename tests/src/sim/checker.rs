@@ -1,8 +1,9 @@
 //! What must hold, whatever happened.
 
 use formats::wire::DataState;
-use formats::{ByteRange, VolumeIndex};
+use formats::{ByteRange, Position, VolumeIndex};
 use replication::dirty::DirtyMap;
+use replication::primary::Covered;
 
 use super::kernel::{BLOCK, Content, History, Kernel, Known};
 use super::standby::StandbyHost;
@@ -48,7 +49,16 @@ pub(super) fn check_consistency(kernel: &Kernel, standby: &StandbyHost) -> Resul
     possible.map(|()| true).map_err(|why| format!("it says consistent at {status:?}, but {why}"))
 }
 
-/// Laws 1 and 3: where the standby differs, even with all of its journal applied, somebody knows.
+/// Law 3: what was freed is held by the standby, or its saved map stands for it.
+pub(super) fn check_freed(freed: Position, held: Position, covered: Option<Covered>) -> Result<(), String> {
+    let stands_for = covered.map_or(Position(0), |covered| covered.through);
+    if freed <= held.max(stands_for) {
+        return Ok(());
+    }
+    Err(format!("everything up to {freed} was freed, but it holds {held} and its map stands for {stands_for}"))
+}
+
+/// Law 1: where the standby differs, even with all of its journal applied, somebody knows.
 pub(super) fn check_nothing_silent(kernel: &Kernel, standby: &StandbyHost, known: &DirtyMap) -> Result<(), String> {
     let content = standby.content_with_journal()?;
     for (volume, blocks) in content.iter().enumerate() {

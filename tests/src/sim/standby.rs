@@ -9,10 +9,11 @@ use formats::{Crc32c, Op, VolumeIndex};
 use journal::faulty::{FaultyDisk, Rng};
 use journal::{AppendError, Config, Item, Journal, SyncPolicy};
 use replication::errors::{HealConfig, Hole, RowIndex, Scope, Wait};
-use replication::standby::{LocalVolume, Standby, StandbyConfig, StandbyError, StandbyState, Verdict};
+use replication::standby::{LocalVolume, Standby, StandbyConfig, StandbyError, StandbyMode, StandbyState, Verdict};
 
+use super::coverage::Coverage;
 use super::kernel::{BLOCK, BLOCKS, Content, REGION, tags_of};
-use super::link::{Link, Message};
+use super::link::{Arrival, Link, Message};
 use super::target::{Answer, Target, Write};
 
 const MAX_PENDING: usize = 60;
@@ -59,6 +60,9 @@ pub(super) struct StandbyHost {
     saved: StandbyState,
     making: Option<Making>,
     pub(super) counts: Counts,
+    pub(super) coverage: Coverage,
+    /// The last state of the engine that was noted.
+    seen: Option<StandbyMode>,
     running: Vec<Running>,
     /// Checked frames that the journal had no room for.
     held: VecDeque<Vec<(EntryHeader, Vec<u8>)>>,
@@ -106,7 +110,22 @@ impl StandbyHost {
         engine.redo_end();
         let (target, counts) = (Target::new(seed), Counts::default());
         let (running, held, making) = (Vec::new(), VecDeque::new(), None);
-        Ok(Self { engine, disk, journal, target, saved, making, counts, running, held, redo_next: None, depth })
+        let (coverage, seen, redo_next) = (Coverage::default(), None, None);
+        Ok(Self {
+            engine,
+            disk,
+            journal,
+            target,
+            saved,
+            making,
+            counts,
+            coverage,
+            seen,
+            running,
+            held,
+            redo_next,
+            depth,
+        })
     }
 
     /// What the target holds, its cache included.
@@ -160,25 +179,36 @@ impl StandbyHost {
         self.journal = open(&self.disk)?;
         self.engine = Standby::recover(config(self.depth), &self.saved);
         self.redo_next = Some(self.saved.local_index + 1);
+        self.seen = None;
+        self.note();
         Ok(())
+    }
+
+    /// Notes the state of the engine.
+    fn note(&mut self) {
+        self.seen = self.coverage.standby(self.seen, self.engine.mode());
     }
 
     /// The connection is gone.
     pub(super) fn disconnected(&mut self) {
         self.held.clear();
         self.engine.disconnected();
+        self.note();
     }
 
     /// Lets a step pass. False when it closes the connection.
     pub(super) fn step(&mut self, now: u64, link: &mut Link, rng: &mut Rng) -> Result<bool, String> {
         self.counts.lost += u64::from(self.target.step(now));
         self.rewind()?;
+        self.note();
         self.redo()?;
+        self.note();
         self.start_and_finish(now, rng)?;
         self.make_durable(rng)?;
         self.checkpoint(now, rng);
         self.check_bounds()?;
-        if !link.up {
+        self.note();
+        if !link.is_seen_by_standby() {
             return Ok(true);
         }
         if self.engine.is_losing() {
@@ -344,13 +374,19 @@ impl StandbyHost {
     }
 
     fn receive(&mut self, now: u64, link: &mut Link, rng: &mut Rng) -> Result<bool, String> {
-        while self.engine.wants_frames() || !link.up {
-            let Some(message) = link.at_standby(now) else { break };
-            let open = match message {
-                Message::Hello(hello) => self.hello(now, &hello, link, rng),
-                Message::Entries(number, bytes) => self.entries(number, &bytes),
-                _ => true,
+        while self.engine.wants_frames() {
+            let Some(arrival) = link.at_standby(now) else { break };
+            self.coverage.messages += 1;
+            let open = match arrival {
+                Arrival::Message(Message::Hello(hello)) => self.hello(now, &hello, link, rng),
+                Arrival::Message(Message::Entries(number, bytes)) => self.entries(number, &bytes),
+                Arrival::Message(_) => true,
+                Arrival::End => {
+                    self.disconnected();
+                    true
+                }
             };
+            self.note();
             if !open {
                 return Ok(false);
             }
