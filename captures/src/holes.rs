@@ -64,7 +64,7 @@ impl Holes {
     /// A change whose effect is known.
     pub(crate) fn change(&mut self, change: &Change<'_>) {
         if change.content != Content::Discarded && !self.pieces.is_empty() {
-            self.cut_out(change.range.offset, change.range.end());
+            self.close(change.range);
         }
     }
 
@@ -83,6 +83,16 @@ impl Holes {
                 self.pieces.insert(end, piece);
             }
         }
+    }
+
+    /// The content of a range is known.
+    pub(crate) fn close(&mut self, range: ByteRange) {
+        self.cut_out(range.offset, range.end());
+    }
+
+    /// The stretches, in the order of places.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = ByteRange> {
+        self.pieces.iter().map(|(&offset, piece)| ByteRange::new(offset, piece.end - offset))
     }
 
     /// What is open, in the order of places, `most` at most.

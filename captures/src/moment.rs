@@ -55,7 +55,9 @@ pub enum MomentError {
         to: Utc,
     },
     /// No such mark.
-    #[error("no mark says {0:?}; a moment is a seq, a time (2026-03-01T12:00:00Z, +90s), a mark's text, `start` or `end`")]
+    #[error(
+        "no mark says {0:?}; a moment is a seq, a time (2026-03-01T12:00:00Z, +90s), a mark's text, `start` or `end`"
+    )]
     NoMark(String),
     /// Several such marks.
     #[error("{count} marks say {text:?}: name the moment by its seq")]

@@ -10,13 +10,13 @@ use formats::{Entry, Seq};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::chain::{Chain, ChainError, CutFile};
 use crate::change::{Done, Why};
 use crate::holes::{Hole, Holes};
 use crate::image::{Aside, Base, Image, ImageError};
 use crate::meta::{Device, Section, Statistics};
 use crate::moment::{Before, Moment, MomentError};
 use crate::reader::{CapturedEntry, Item};
+use crate::series::{CutFile, Series, SeriesError};
 use crate::time::Utc;
 
 /// Holes that a report lists; it counts all.
@@ -46,7 +46,7 @@ pub struct Request<'a> {
 pub enum RebuildError {
     /// The capture cannot be read.
     #[error(transparent)]
-    Chain(#[from] ChainError),
+    Series(#[from] SeriesError),
     /// The image or its base.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -125,8 +125,8 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// Of `device` up to a moment.
-    pub(crate) fn new(chain: &Chain, device: &Device, at: &Moment) -> Result<Self, RebuildError> {
-        let section = chain.section().clone();
+    pub(crate) fn new(series: &Series, device: &Device, at: &Moment) -> Result<Self, RebuildError> {
+        let section = series.section().clone();
         if !section.payload {
             return Err(RebuildError::NoPayload);
         }
@@ -242,19 +242,19 @@ struct Counts {
 /// # Errors
 /// Why it cannot be made; there is no image then.
 pub fn rebuild(request: &Request<'_>, watch: &mut Watch<'_>) -> Result<Report, RebuildError> {
-    let mut chain = Chain::open(request.files)?;
-    let device = chain.volume(request.volume)?;
+    let mut series = Series::open(request.files)?;
+    let device = series.volume(request.volume)?;
     request.base.check_size(&device.name, device.size)?;
-    let mut follower = Follower::new(&chain, &device, &request.at)?;
+    let mut follower = Follower::new(&series, &device, &request.at)?;
     let aside = Aside::new(request.output, request.force, &inputs(request))?;
     let mut copying = |done, total| watch(Stage::Copying, done, total);
     let image = Image::from_base(aside.file()?, aside.path(), &request.base, device.size, &mut copying)?;
-    let counts = apply(&mut chain, &mut follower, &image, watch)?;
+    let counts = apply(&mut series, &mut follower, &image, watch)?;
     follower.end()?;
     follower.refuse_holes(request.allow_holes)?;
     let allocated = image.allocated()?;
     aside.publish()?;
-    Ok(report(request, &chain, &follower, &counts, allocated))
+    Ok(report(request, &series, &follower, &counts, allocated))
 }
 
 fn inputs<'a>(request: &'a Request<'_>) -> Vec<&'a Path> {
@@ -267,16 +267,16 @@ fn inputs<'a>(request: &'a Request<'_>) -> Vec<&'a Path> {
 
 /// Applies what lies before the moment; what comes behind is read for what it says of losses.
 fn apply(
-    chain: &mut Chain,
+    series: &mut Series,
     follower: &mut Follower,
     image: &Image,
     watch: &mut Watch<'_>,
 ) -> Result<Counts, RebuildError> {
     let mut counts = Counts::default();
     let mut items = 0u64;
-    while let Some(item) = chain.next_item()? {
+    while let Some(item) = series.next_item()? {
         items += 1;
-        let (done, total) = chain.progress();
+        let (done, total) = series.progress();
         if items.is_multiple_of(LOOK_EVERY) && !watch(Stage::Applying, done, total) {
             return Err(ImageError::Interrupted.into());
         }
@@ -308,7 +308,7 @@ fn apply_entry(
     Ok(())
 }
 
-fn report(request: &Request<'_>, chain: &Chain, follower: &Follower, counts: &Counts, allocated: u64) -> Report {
+fn report(request: &Request<'_>, series: &Series, follower: &Follower, counts: &Counts, allocated: u64) -> Report {
     Report {
         output: request.output.to_owned(),
         volume: follower.device.name.clone(),
@@ -324,6 +324,6 @@ fn report(request: &Request<'_>, chain: &Chain, follower: &Follower, counts: &Co
         holes: follower.holes.count(),
         hole_list: follower.holes.list(LISTED_HOLES),
         ended_in_order: follower.ended_in_order(),
-        cut: chain.cut().to_vec(),
+        cut: series.cut().to_vec(),
     }
 }

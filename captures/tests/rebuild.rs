@@ -6,7 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use captures::rebuild::{RebuildError, Report, Request, rebuild};
-use captures::{Base, ChainError, Device, ImageError, Moment, MomentError, Section, Statistics, Writer};
+use captures::{Base, Device, ImageError, Moment, MomentError, Section, SeriesError, Statistics, Writer};
 use common::{START, Written, devices, entry, record, section, statistics, trailer};
 use formats::entry::PayloadInfo;
 use formats::{ByteRange, Entry, EntryHeader, Gap, Op, PayloadEncoding, Position, Seq, Status};
@@ -196,8 +196,13 @@ fn a_hole_is_named_until_it_is_written_again() {
         header.payload = PayloadInfo::NONE;
         (header, Vec::new())
     };
-    let entries =
-        [write(1, 0, 1, Status::OK), write(2, 4, 2, Status(10)), lost, write(4, 4, 2, Status::OK), write(5, 0, 16, Status::OK)];
+    let entries = [
+        write(1, 0, 1, Status::OK),
+        write(2, 4, 2, Status(10)),
+        lost,
+        write(4, 4, 2, Status::OK),
+        write(5, 0, 16, Status::OK),
+    ];
     let file = [scene.capture("capture", &section(), &entries, Some(&statistics(5)))];
     let output = scene.path("image");
     let holes = |at: &str| match scene.rebuild(&file, at, &output) {
@@ -256,18 +261,21 @@ fn files_that_do_not_follow_each_other_are_named() {
         let files: Vec<PathBuf> = files.iter().map(|path| (*path).clone()).collect();
         scene.rebuild(&files, "end", &output).expect_err("refused")
     };
-    assert!(matches!(refused(&[&two, &one]), RebuildError::Chain(ChainError::Order { .. })));
-    assert!(matches!(refused(&[&one, &other]), RebuildError::Chain(ChainError::OtherStream { .. })));
+    assert!(matches!(refused(&[&two, &one]), RebuildError::Series(SeriesError::Order { .. })));
+    assert!(matches!(refused(&[&one, &other]), RebuildError::Series(SeriesError::OtherStream { .. })));
     assert!(refused(&[&one, &two, &four]).to_string().contains("1 completions were lost (seq 3)"));
-    assert!(matches!(refused(&[]), RebuildError::Chain(ChainError::Nothing)));
-    assert!(matches!(refused(&[&scene.path("none")]), RebuildError::Chain(ChainError::Open { .. })));
+    assert!(matches!(refused(&[]), RebuildError::Series(SeriesError::Nothing)));
+    assert!(matches!(refused(&[&scene.path("none")]), RebuildError::Series(SeriesError::Open { .. })));
     assert!(refused(&[&scene.base]).to_string().contains("not a pcapng file"));
 }
 
 #[test]
 fn a_file_that_was_cut_gives_what_lies_before() {
     let scene = Scene::new(&vec![0; SIZE as usize]);
-    let (file, output) = (scene.capture("c", &section(), &[write(1, 0, 1, Status::OK), write(2, 1, 1, Status::OK)], None), scene.path("i"));
+    let (file, output) = (
+        scene.capture("c", &section(), &[write(1, 0, 1, Status::OK), write(2, 1, 1, Status::OK)], None),
+        scene.path("i"),
+    );
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() - 100]).unwrap();
     let report = scene.rebuild(&[file.clone()], "end", &output).unwrap();
@@ -293,8 +301,8 @@ fn bases_and_outputs_are_checked_before_anything_is_written() {
         allow_holes: false,
     };
     let mut go = |request: &Request<'_>| rebuild(request, &mut |_, _, _| true);
-    assert!(matches!(go(&request(None, &output)), Err(RebuildError::Chain(ChainError::WhichVolume(_)))));
-    assert!(matches!(go(&request(Some("sdx"), &output)), Err(RebuildError::Chain(ChainError::NoVolume { .. }))));
+    assert!(matches!(go(&request(None, &output)), Err(RebuildError::Series(SeriesError::WhichVolume(_)))));
+    assert!(matches!(go(&request(Some("sdx"), &output)), Err(RebuildError::Series(SeriesError::NoVolume { .. }))));
     assert!(matches!(
         go(&request(Some("loop0"), Path::new("/dev/null"))),
         Err(RebuildError::Image(ImageError::NotAFile(_)))

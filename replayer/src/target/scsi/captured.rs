@@ -9,7 +9,9 @@ use formats::command::{Command, CommandFlags, Transfer};
 use formats::scsi::build::Same;
 use formats::scsi::{self, Blocks, Change, Content, Decoded, DeviceType, FieldName, LbaRange, Replay, list};
 use formats::{ByteRange, Op, OpFlags, PayloadEncoding, Record};
-use replication::errors::{CommandKind, Effect as End, Equivalent, PrimaryOutcome, RowCounters, Scope, Work, primary_outcome};
+use replication::errors::{
+    CommandKind, Effect as End, Equivalent, PrimaryOutcome, RowCounters, Scope, Work, primary_outcome,
+};
 
 use super::drive::{Answer, Broken, Ended};
 use super::{Effect, ScsiReport, ScsiTarget, TapeStatus, TargetError};

@@ -16,7 +16,7 @@ use crate::reader::{CapturedEntry, Item, Reader};
 
 /// Why files are not one capture.
 #[derive(Error, Debug)]
-pub enum ChainError {
+pub enum SeriesError {
     /// No file.
     #[error("no capture file is named")]
     Nothing,
@@ -100,7 +100,7 @@ pub struct CutFile {
 type Input = BufReader<Box<dyn Read + Send>>;
 
 /// Reads files as one capture. Numbers that are missing between two of them come as a gap.
-pub struct Chain {
+pub struct Series {
     rest: VecDeque<PathBuf>,
     path: PathBuf,
     reader: Reader<Input>,
@@ -114,18 +114,18 @@ pub struct Chain {
     total_bytes: u64,
 }
 
-impl Chain {
+impl Series {
     /// Opens the first of the files.
     ///
     /// # Errors
     /// There is none, or it is no capture.
-    pub fn open(paths: &[PathBuf]) -> Result<Self, ChainError> {
+    pub fn open(paths: &[PathBuf]) -> Result<Self, SeriesError> {
         let mut rest: VecDeque<PathBuf> = paths.iter().cloned().collect();
-        let path = rest.pop_front().ok_or(ChainError::Nothing)?;
+        let path = rest.pop_front().ok_or(SeriesError::Nothing)?;
         let total_bytes = paths.iter().filter_map(|path| Some(std::fs::metadata(path).ok()?.len())).sum();
         let reader = open(&path)?;
         let section = reader.section().clone();
-        let mut chain = Self {
+        let mut series = Self {
             rest,
             path,
             reader,
@@ -139,11 +139,11 @@ impl Chain {
             total_bytes,
         };
         // The devices are known once the first item is.
-        let first = chain.read()?;
-        first.iter().try_for_each(|item| chain.follow(item).map(drop))?;
-        chain.ready.extend(first);
-        chain.devices = chain.reader.devices().cloned().collect();
-        Ok(chain)
+        let first = series.read()?;
+        first.iter().try_for_each(|item| series.follow(item).map(drop))?;
+        series.ready.extend(first);
+        series.devices = series.reader.devices().cloned().collect();
+        Ok(series)
     }
 
     /// What the first file says of the capture.
@@ -162,25 +162,25 @@ impl Chain {
     ///
     /// # Errors
     /// Which there are.
-    pub fn volume(&self, name: Option<&str>) -> Result<Device, ChainError> {
+    pub fn volume(&self, name: Option<&str>) -> Result<Device, SeriesError> {
         let names = || self.devices.iter().map(|device| device.name.clone()).collect();
         let device = match (name, self.devices.as_slice()) {
             (None, [only]) => only,
-            (None, []) => return Err(ChainError::NoVolume { wanted: "at all".to_owned(), have: names() }),
-            (None, _) => return Err(ChainError::WhichVolume(names())),
+            (None, []) => return Err(SeriesError::NoVolume { wanted: "at all".to_owned(), have: names() }),
+            (None, _) => return Err(SeriesError::WhichVolume(names())),
             (Some(name), devices) => devices
                 .iter()
                 .find(|device| device.name == name || device.path == name)
-                .ok_or_else(|| ChainError::NoVolume { wanted: name.to_owned(), have: names() })?,
+                .ok_or_else(|| SeriesError::NoVolume { wanted: name.to_owned(), have: names() })?,
         };
-        if device.size == 0 { Err(ChainError::NoSize(device.name.clone())) } else { Ok(device.clone()) }
+        if device.size == 0 { Err(SeriesError::NoSize(device.name.clone())) } else { Ok(device.clone()) }
     }
 
     /// The next item; none at the end of the last file.
     ///
     /// # Errors
     /// A file cannot be read, or does not continue the one before it.
-    pub fn next_item(&mut self) -> Result<Option<Item>, ChainError> {
+    pub fn next_item(&mut self) -> Result<Option<Item>, SeriesError> {
         if let Some(item) = self.ready.pop_front() {
             return Ok(Some(item));
         }
@@ -195,17 +195,18 @@ impl Chain {
     }
 
     /// The next item of this file or the next one.
-    fn read(&mut self) -> Result<Option<Item>, ChainError> {
+    fn read(&mut self) -> Result<Option<Item>, SeriesError> {
         loop {
             let item = self.reader.next_item();
-            let item = item.map_err(|source| ChainError::Read { path: self.path.clone(), source: Box::new(source) })?;
+            let item =
+                item.map_err(|source| SeriesError::Read { path: self.path.clone(), source: Box::new(source) })?;
             if item.is_some() || !self.next_file()? {
                 return Ok(item);
             }
         }
     }
 
-    fn next_file(&mut self) -> Result<bool, ChainError> {
+    fn next_file(&mut self) -> Result<bool, SeriesError> {
         let tail = self.reader.tail();
         self.cut.extend(tail.map(|tail| CutFile { path: self.path.clone(), bytes: tail.bytes }));
         let Some(path) = self.rest.pop_front() else { return Ok(false) };
@@ -213,31 +214,31 @@ impl Chain {
         self.reader = open(&path)?;
         let (found, wanted) = (self.reader.section().stream.clone(), self.section.stream.clone());
         if found != wanted {
-            return Err(ChainError::OtherStream { path, found, wanted });
+            return Err(SeriesError::OtherStream { path, found, wanted });
         }
         (self.path, self.fresh) = (path, true);
         Ok(true)
     }
 
     /// Notes the place of an item; answers what is missing before it.
-    fn follow(&mut self, item: &Item) -> Result<Option<Item>, ChainError> {
+    fn follow(&mut self, item: &Item) -> Result<Option<Item>, SeriesError> {
         let Some((first, last)) = numbers(item) else { return Ok(None) };
         if std::mem::take(&mut self.fresh) {
             self.check_devices()?;
         }
         let (before, begun) = (self.last, self.last.0 > 0);
         if begun && first <= before {
-            return Err(ChainError::Order { path: self.path.clone(), first, last: before });
+            return Err(SeriesError::Order { path: self.path.clone(), first, last: before });
         }
         self.last = last;
         Ok((begun && first > before.next()).then(|| missing(before.next(), first.previous())))
     }
 
-    fn check_devices(&self) -> Result<(), ChainError> {
+    fn check_devices(&self) -> Result<(), SeriesError> {
         for device in self.reader.devices() {
             let before = self.devices.iter().find(|before| before.volume == device.volume);
             if let Some(before) = before.filter(|before| before.size != device.size) {
-                return Err(ChainError::Resized {
+                return Err(SeriesError::Resized {
                     path: self.path.clone(),
                     volume: before.name.clone(),
                     found: device.size,
@@ -261,11 +262,11 @@ impl Chain {
     }
 }
 
-fn open(path: &Path) -> Result<Reader<Input>, ChainError> {
-    let file = File::open(path).map_err(|source| ChainError::Open { path: path.to_owned(), source })?;
+fn open(path: &Path) -> Result<Reader<Input>, SeriesError> {
+    let file = File::open(path).map_err(|source| SeriesError::Open { path: path.to_owned(), source })?;
     let input: Box<dyn Read + Send> = Box::new(file);
     let reader = Reader::new(BufReader::with_capacity(1 << 20, input));
-    reader.map_err(|source| ChainError::Read { path: path.to_owned(), source: Box::new(source) })
+    reader.map_err(|source| SeriesError::Read { path: path.to_owned(), source: Box::new(source) })
 }
 
 /// The first and the last completion that an item stands for.
