@@ -9,17 +9,33 @@
 //! [`Writer`] never keeps more than one packet. [`Reader`] takes what is whole of a file that was cut, says how much was
 //! left, and names where a damaged one is damaged; it never allocates by a length that it has not checked.
 
+mod change;
 mod equivalent;
 mod error;
+mod excerpt;
+pub mod explore;
 mod fc;
+mod holes;
+mod image;
 mod meta;
+mod moment;
 mod option;
 mod reader;
+pub mod rebuild;
+mod series;
+mod time;
 mod writer;
 
+pub use change::{Change, Content, Done, Why};
 pub use equivalent::{Answer, Scsi, scsi_of};
 pub use error::{OptionError, ReadError, WriteError};
+pub use excerpt::{Excerpt, ExcerptError, Expected, LeftOut, Part};
+pub use holes::Hole;
+pub use image::{Aside, Base, Image, ImageError, Progress as CopyProgress};
 pub use meta::{Device, Filtered, Lost, Section, Statistics};
+pub use moment::{Before, Moment, MomentError};
 pub use option::PRIVATE_ENTERPRISE_NUMBER;
 pub use reader::{CapturedEntry, Item, Reader, Tail};
+pub use series::{CutFile, Series, SeriesError};
+pub use time::Utc;
 pub use writer::{MAX_FRAME_DATA, Writer};

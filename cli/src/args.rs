@@ -6,6 +6,9 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::commands::explore::Explore;
+use crate::commands::rebuild::Rebuild;
+use crate::commands::replay::Replay;
 use crate::exit::EXIT_CODES;
 use crate::filter::FilterArgs;
 use crate::scsi::ScsiArgs;
@@ -49,6 +52,12 @@ pub(crate) enum Command {
     Drain(Drain),
     /// Compare both ends: two devices or files byte by byte, or a group through its agent
     Verify(Verify),
+    /// Make an image of an earlier moment of a captured volume
+    Rebuild(Rebuild),
+    /// Look at what a power cut could have left of a captured volume, state by state
+    Explore(Explore),
+    /// Apply a capture to devices, at its own pace or another
+    Replay(Replay),
     /// Show the whole thing: two loop devices, a live workload, a byte-for-byte comparison
     Demo(Demo),
     /// Capture and drop, for measuring; prints JSON at SIGINT

@@ -10,6 +10,7 @@ mod demo;
 mod exit;
 mod filter;
 mod node;
+mod offline;
 mod progress;
 mod scsi;
 mod signals;

@@ -49,6 +49,12 @@ pub(crate) fn byte_bar(what: &str, total: u64) -> ProgressBar {
     ProgressBar::new(total).with_style(style(template)).with_prefix(what.to_owned())
 }
 
+/// A bar over a number of things, with time left; hidden when the output is no terminal.
+pub(crate) fn count_bar(what: &str, total: u64) -> ProgressBar {
+    let template = "{prefix} [{bar:30}] {pos}/{len} {per_sec}, {eta} left";
+    ProgressBar::new(total).with_style(style(template)).with_prefix(what.to_owned())
+}
+
 impl Meter {
     /// On this process's terminal, if it has one.
     pub(crate) fn new() -> Self {

@@ -5,38 +5,22 @@ mod target;
 
 use formats::command::Command;
 use formats::scsi::effect::{Change, Content};
-use formats::{ByteRange, Record, Status, scsi};
-use replication::errors::{Action, CommandKind, PrimaryOutcome, Scope, first_row};
+use formats::{ByteRange, Record, scsi};
+use replication::errors::{self, Scope};
 
 pub use target::{CommandTarget, NotApplied, Replayed, Unapplied, Unfit};
 
 use crate::pool::Outcome;
 use crate::target::{Effect, Target, TargetError};
 
-/// How a command ended on the primary. What the device said counts for more than what the block layer made of it; and a
-/// failure of the block layer after a good answer is the block layer's.
-pub(crate) fn primary_outcome(status: Status, command: &Command<'_>) -> PrimaryOutcome {
-    if status == Status::UNKNOWN {
-        return PrimaryOutcome::Unseen;
-    }
-    let bare = scsi::Outcome { residual: command.residual, ..scsi::Outcome::from_result(command.result) };
-    let answer = command.outcome().unwrap_or(bare);
-    match PrimaryOutcome::classify(&answer) {
-        // What the kernel says of commands for a device that was removed (`scsi_dispatch_cmd`, `scsi_prep_state_check`).
-        PrimaryOutcome::Transport if answer.host == scsi::HostStatus::NoConnect => PrimaryOutcome::DeviceGone,
-        PrimaryOutcome::Good | PrimaryOutcome::Recovered if !status.is_ok() => PrimaryOutcome::of_block_status(status),
-        told => told,
-    }
-}
-
-/// What a command that failed on the primary leaves unknown there, for targets that do not take commands: the same row of
-/// the table decides as for those that do. `None` when it changed nothing.
+/// What a command that failed on the primary leaves unknown there, in words; for targets that do not take commands: the same
+/// row of the table decides as for those that do. `None` when it changed nothing.
 pub(crate) fn unknown_after(record: &Record, command: &Command<'_>) -> Option<(Scope, Unapplied)> {
-    let decoded = scsi::decode(command.cdb, command.device).ok();
-    let kind = decoded.as_ref().map_or(CommandKind::Opaque, |decoded| CommandKind::of(decoded, false));
-    let row = first_row(primary_outcome(record.status, command), kind);
-    let Action::ReRead(scope) = row.row().action else { return None };
-    let line = decoded.map_or_else(|| format!("malformed CDB {:02x?}", command.cdb), |decoded| decoded.to_string());
+    let (scope, row) = errors::unknown_after(record, command)?;
+    let line = match scsi::decode(command.cdb, command.device) {
+        Ok(decoded) => decoded.to_string(),
+        Err(_) => format!("malformed CDB {:02x?}", command.cdb),
+    };
     Some((scope, Unapplied { command: line, row, answer: None, retries: 0 }))
 }
 

@@ -3,6 +3,7 @@
 //! - [`target`]: what is written, and the checks before anything is.
 //! - [`command`]: SCSI commands on targets that take none.
 //! - [`compare`]: two volumes byte by byte.
+//! - [`paced`]: a recorded stream, applied at its own pace.
 //! - [`pool`]: workers that put entries onto targets.
 //! - [`scsi`]: devices that take SCSI commands.
 //! - [`standby`]: the service that keeps a copy.
@@ -12,6 +13,7 @@
 
 pub mod command;
 pub mod compare;
+pub mod paced;
 pub mod pool;
 pub mod scsi;
 pub mod standby;

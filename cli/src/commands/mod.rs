@@ -5,7 +5,10 @@ mod bench;
 mod detach;
 mod doctor;
 mod drain;
+pub(crate) mod explore;
 mod generate;
+pub(crate) mod rebuild;
+pub(crate) mod replay;
 mod replay_bench;
 mod service;
 mod standby;
@@ -45,6 +48,9 @@ pub(crate) fn run(cli: Cli) -> Done {
         Command::Status(args) => status::run(&args, &context),
         Command::Drain(args) => drain::run(&args, &context),
         Command::Verify(args) => verify::run(&args, &context),
+        Command::Rebuild(args) => rebuild::run(&args),
+        Command::Explore(args) => explore::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Demo(args) => crate::demo::run(&args),
         Command::CaptureBench(args) => bench::run(&args),
         Command::ReplayBench(args) => replay_bench::run(&args),

@@ -32,6 +32,7 @@
 
 mod action;
 mod budget;
+mod captured;
 mod classify;
 mod counters;
 mod example;
@@ -48,6 +49,7 @@ mod words;
 
 pub use action::{Action, Budget, Delay, Effect, Equivalent, Last, StopReason};
 pub use budget::{Budgets, Limit, Wait};
+pub use captured::{primary_outcome, unknown_after};
 pub use counters::{Listing, RowCounters};
 pub use example::{Example, Reply, SENSE_LEN};
 pub use heal::{Failure, HealConfig, Hole, OutOfSync};

@@ -9,11 +9,13 @@ use formats::command::{Command, CommandFlags, Transfer};
 use formats::scsi::build::Same;
 use formats::scsi::{self, Blocks, Change, Content, Decoded, DeviceType, FieldName, LbaRange, Replay, list};
 use formats::{ByteRange, Op, OpFlags, PayloadEncoding, Record};
-use replication::errors::{CommandKind, Effect as End, Equivalent, PrimaryOutcome, RowCounters, Scope, Work};
+use replication::errors::{
+    CommandKind, Effect as End, Equivalent, PrimaryOutcome, RowCounters, Scope, Work, primary_outcome,
+};
 
 use super::drive::{Answer, Broken, Ended};
 use super::{Effect, ScsiReport, ScsiTarget, TapeStatus, TargetError};
-use crate::command::{CommandTarget, NotApplied, Replayed, Unapplied, Unfit, primary_outcome};
+use crate::command::{CommandTarget, NotApplied, Replayed, Unapplied, Unfit};
 use crate::scsi::Data;
 use crate::scsi::identity::{Difference, Identity};
 

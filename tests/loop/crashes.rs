@@ -1,0 +1,204 @@
+//! Crash states, earlier moments and replays of real workloads, captured and looked at by the program itself.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::rig::{LoopDevice, Mounted, fio, sh};
+use crate::scratch;
+
+/// Replays the journal as a mount would, then looks at everything.
+const FSCK: &str = "e2fsck -E journal_only -fy {} && e2fsck -fn {}";
+
+/// The program: the one that is named, or the one that was built beside this test.
+fn program() -> PathBuf {
+    let beside = || {
+        let test = std::env::current_exe().expect("a path");
+        test.ancestors().nth(2).expect("the folder of a build").join("blkecho")
+    };
+    std::env::var_os("BLKECHO_BIN").map_or_else(beside, PathBuf::from)
+}
+
+/// Runs the program; answers its exit code and what it printed as JSON.
+fn blkecho(arguments: &[&str]) -> (i32, Value) {
+    let Output { status, stdout, stderr } = Command::new(program()).args(arguments).output().expect("the program runs");
+    let said = String::from_utf8_lossy(&stderr).into_owned();
+    let told = serde_json::from_slice(&stdout).unwrap_or_else(|_| panic!("{arguments:?} ended with {status}: {said}"));
+    (status.code().unwrap_or(-1), told)
+}
+
+/// A capture that runs.
+struct Capture {
+    child: Child,
+}
+
+impl Capture {
+    fn start(dir: &Path, device: &Path, output: &Path) -> Self {
+        let log = dir.join("capture.log");
+        let mut command = Command::new(program());
+        command.arg("capture").arg(device).arg("--name").arg("data").arg("-o").arg(output);
+        let mut child = command.stderr(File::create(&log).expect("a log")).spawn().expect("the program runs");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !fs::read_to_string(&log).expect("a log").contains("capturing ") {
+            assert!(child.try_wait().expect("a state").is_none() && Instant::now() < deadline, "no capture");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { child }
+    }
+
+    fn end(mut self) {
+        sh(&format!("kill -INT {}", self.child.id()));
+        assert!(self.child.wait().expect("an end").success(), "nothing was lost");
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A captured workload: what the device held before, the capture, and what it holds now.
+struct Scene {
+    dir: tempfile::TempDir,
+    device: LoopDevice,
+    base: String,
+    capture: String,
+}
+
+impl Scene {
+    /// On an ext4 of `mib` MiB with a small journal; both get the mount point, `work` is captured.
+    fn ext4(mib: u64, prepare: impl FnOnce(&Path), work: impl FnOnce(&Path)) -> Self {
+        let dir = scratch();
+        let device = LoopDevice::new(dir.path(), "disk", mib);
+        sh(&format!("mkfs.ext4 -q -J size=4 {} && sync", device.path.display()));
+        let mounted = Mounted::new(&device.path, dir.path().join("mounted"));
+        prepare(&mounted.at);
+        mounted.unmount();
+        Self::record(dir, device, |device, at| {
+            let mounted = Mounted::new(device, at);
+            work(&mounted.at);
+            mounted.unmount();
+        })
+    }
+
+    fn record(dir: tempfile::TempDir, device: LoopDevice, work: impl FnOnce(&Path, PathBuf)) -> Self {
+        let (base, capture) = (dir.path().join("base"), dir.path().join("capture.pcapng"));
+        sh(&format!("cp --sparse=always {} {}", device.image.display(), base.display()));
+        let running = Capture::start(dir.path(), &device.path, &capture);
+        work(&device.path, dir.path().join("mounted"));
+        sh("sync");
+        running.end();
+        let text = |path: PathBuf| path.display().to_string();
+        Self { dir, device, base: text(base), capture: text(capture) }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    fn explore(&self, capture: &str, check: &str, more: &[&str]) -> (i32, Value) {
+        let work = self.dir.path().display().to_string();
+        let plain = ["explore", capture, "--base", &self.base, "--check", check, "--work-dir", &work, "--json"];
+        blkecho(&[&plain, more].concat())
+    }
+}
+
+fn copy_files(at: &Path) {
+    let at = at.display();
+    for round in 1..=12 {
+        sh(&format!("head -c {} /dev/urandom > {at}/f{round}; mkdir {at}/d{round}", round * 3000));
+        sh(&format!("mv {at}/f{round} {at}/d{round}/; [ {round} -le 4 ] || rm -r {at}/d$(({round} - 4))"));
+        if round % 3 == 0 {
+            sh(&format!("sync -f {at}"));
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root, eBPF and loop devices"]
+fn an_ext4_has_no_failing_crash_state_and_is_rebuilt() {
+    let scene = Scene::ext4(32, |_| {}, copy_files);
+    let (code, told) = scene.explore(&scene.capture, FSCK, &["--samples", "8"]);
+    assert_eq!((code, &told["failing"]), (0, &Value::Null), "{told:#}");
+    assert!(told["barriers"].as_u64() > Some(10) && told["states"].as_u64() > Some(100), "{told:#}");
+    let image = scene.path("image");
+    let (code, told) = blkecho(&["rebuild", &scene.capture, "--base", &scene.base, "-o", &image, "--json"]);
+    assert_eq!((code, &told["holes"]), (0, &0.into()));
+    sh(&format!("cmp {image} {}", scene.device.image.display()));
+}
+
+#[test]
+#[ignore = "needs root, eBPF and loop devices"]
+fn a_replay_leaves_the_same_bytes() {
+    let dir = scratch();
+    let device = LoopDevice::new(dir.path(), "disk", 32);
+    let scene = Scene::record(dir, device, |device, _| {
+        fio(device, "--rw=randwrite --bs=4k --iodepth=8 --ioengine=libaio --size=16m --io_size=4m --rate_iops=1000");
+    });
+    let target = LoopDevice::new(scene.dir.path(), "target", 32);
+    let to = target.path.display().to_string();
+    for pace in [&["--speed", "100%"][..], &["--max"]] {
+        sh(&format!("blkdiscard -z {to}"));
+        let (code, told) =
+            blkecho(&[&["replay", &scene.capture, "--to", &to, "--write", "--verify", "--json"], pace].concat());
+        assert_eq!((code, &told["verified"]["differing_bytes"]), (0, &0.into()), "{told:#}");
+        eprintln!("{pace:?}: issue error {}, {} s", told["issue_error"], told["seconds"]);
+        sh(&format!("cmp {} {}", scene.device.image.display(), target.image.display()));
+    }
+    // What is in use is refused, as on a standby.
+    sh(&format!("mkfs.ext4 -q -F {to}"));
+    let mounted = Mounted::new(&target.path, scene.dir.path().join("in-use"));
+    let refused =
+        Command::new(program()).args(["replay", &scene.capture, "--to", &to, "--write", "--overwrite"]).output();
+    assert_eq!(refused.expect("the program runs").status.code(), Some(6));
+    mounted.unmount();
+}
+
+/// A database with an empty table, and a file that tells how many rows were committed.
+fn make_database(at: &Path) {
+    let at = at.display();
+    sh(&format!(
+        "sqlite3 {at}/rows.db 'PRAGMA journal_mode=DELETE; CREATE TABLE rows(n INTEGER PRIMARY KEY, v TEXT);'"
+    ));
+    sh(&format!("printf 0000 > {at}/told; sync -f {at}"));
+}
+
+/// Commits rows one by one. The word that each was committed is durable before the next.
+fn insert_rows(at: &Path, synchronous: &str) {
+    let at = at.display();
+    for n in 1..=8 {
+        let insert = format!("INSERT INTO rows VALUES({n}, hex(randomblob(100)));");
+        sh(&format!("sqlite3 {at}/rows.db \"PRAGMA synchronous={synchronous}; {insert}\""));
+        sh(&format!("printf %04d {n} | dd of={at}/told bs=4 conv=notrunc oflag=sync status=none"));
+    }
+}
+
+/// Mounts a copy, opens the database, and counts: what was told to be committed must be there.
+fn check_rows(scene: &Scene) -> String {
+    let script = scene.path("check.sh");
+    let text = "set -e\nat=$(mktemp -d)\nmount -o loop \"$1\" $at\n\
+        trap 'umount $at; rmdir $at' EXIT\n\
+        told=$(cat $at/told 2>/dev/null || echo 0)\n\
+        test $(sqlite3 $at/rows.db 'PRAGMA integrity_check') = ok\n\
+        rows=$(sqlite3 $at/rows.db 'SELECT count(*) FROM rows')\n\
+        echo told $told rows $rows\n\
+        test $rows -ge $(expr $told + 0)\n";
+    fs::write(&script, text).expect("a script");
+    format!("sh {script} {{}}")
+}
+
+#[test]
+#[ignore = "needs root, eBPF and loop devices"]
+fn sqlite_loses_no_row_when_it_syncs_and_the_loss_is_found_when_it_does_not() {
+    for (synchronous, code) in [("FULL", 0), ("OFF", 3)] {
+        let scene = Scene::ext4(24, make_database, |at| insert_rows(at, synchronous));
+        let (found, told) = scene.explore(&scene.capture, &check_rows(&scene), &["--samples", "5"]);
+        assert_eq!(found, code, "{synchronous}: {told:#}");
+        assert_eq!(told["handed_out"] == "itself", false, "a check that mounts gets a copy");
+    }
+}
