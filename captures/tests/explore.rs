@@ -60,6 +60,7 @@ impl Scene {
             every: None,
             samples: 12,
             window: 4096,
+            tear: 512,
             seed: 1,
             cache: Cache::WriteBack,
             jobs: 2,
@@ -159,6 +160,10 @@ fn a_write_is_torn_between_its_sectors() {
     let failing = failing.expect("half of it is no state that the check knows");
     assert_eq!(failing.difference.len(), 1);
     assert!(failing.difference[0].part.is_some(), "{failing:#?}");
+    for whole in [0, 1024] {
+        let report = Scene::new(&entries).explore(halves, |request| (request.samples, request.tear) = (30, whole));
+        assert!(report.unwrap().failing.is_none(), "a disk that writes {whole} bytes in one piece");
+    }
 }
 
 #[test]

@@ -12,7 +12,6 @@ use replication::errors::CommandKind;
 use super::{Cache, ExploreError};
 use crate::change::{Change, Content, Done};
 use crate::image::ImageError;
-use crate::meta::Device;
 use crate::reader::CapturedEntry;
 use crate::rebuild::Follower;
 use crate::series::Series;
@@ -60,8 +59,6 @@ pub(super) struct Log {
     least_dep: Vec<u64>,
     places: Vec<Place>,
     content: File,
-    /// The unit in which a write can be torn, in bytes.
-    pub(super) block_size: u64,
 }
 
 /// Never durable: no flush came.
@@ -80,7 +77,7 @@ impl Log {
     pub(super) fn read(
         series: &mut Series,
         follower: &mut Follower,
-        (device, cache): (&Device, Cache),
+        cache: Cache,
         scratch: File,
         watch: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Self, ExploreError> {
@@ -103,7 +100,7 @@ impl Log {
                 builder.add(entry, &done).map_err(ExploreError::Scratch)?;
             }
         }
-        builder.finish(device, cache).map_err(ExploreError::Scratch)
+        builder.finish(cache).map_err(ExploreError::Scratch)
     }
 
     /// Puts all that a step changed into an image.
@@ -131,6 +128,11 @@ impl Log {
     /// Bytes that a step changes.
     pub(super) fn len(&self, step: &Step) -> u64 {
         self.places[step.first..step.first + step.count].iter().map(|place| place.range.len).sum()
+    }
+
+    /// The first byte that a step changes.
+    pub(super) fn offset(&self, step: &Step) -> u64 {
+        self.places[step.first..step.first + step.count].first().map_or(0, |place| place.range.offset)
     }
 
     fn apply_part(&self, place: &Place, range: ByteRange, put: &mut Put<'_>) -> Result<(), ImageError> {
@@ -211,7 +213,7 @@ impl Builder {
         Ok(())
     }
 
-    fn finish(mut self, device: &Device, cache: Cache) -> std::io::Result<Log> {
+    fn finish(mut self, cache: Cache) -> std::io::Result<Log> {
         let least = |least: &mut u64, step: &Step| {
             *least = (*least).min(step.record.dep.0);
             Some(*least)
@@ -220,9 +222,8 @@ impl Builder {
         least_dep.reverse();
         self.content.seek(SeekFrom::Start(0))?;
         let content = self.content.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        let block_size = u64::from(device.block_size.max(512));
         let barriers = settle(&mut self.steps, cache);
-        Ok(Log { steps: self.steps, barriers, least_dep, places: self.places, content, block_size })
+        Ok(Log { steps: self.steps, barriers, least_dep, places: self.places, content })
     }
 }
 

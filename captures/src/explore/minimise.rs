@@ -1,12 +1,12 @@
 //! The smallest set of things that still fails: delta debugging (Zeller, Hildebrandt, "Simplifying and Isolating
 //! Failure-Inducing Input", 2002).
 
+/// Whether a subset fails; nothing when it is to end.
+pub(super) type Fails<'a, T, E> = dyn FnMut(&[T]) -> Result<Option<bool>, E> + 'a;
+
 /// A subset of `items` that fails and of which nothing can be left out one by one. `fails` answers whether a subset does, or
 /// nothing when it is to end: then what was found so far is the answer. All of `items` must fail.
-pub(super) fn minimise<T: Clone, E>(
-    items: Vec<T>,
-    fails: &mut dyn FnMut(&[T]) -> Result<Option<bool>, E>,
-) -> Result<Vec<T>, E> {
+pub(super) fn minimise<T: Clone, E>(items: Vec<T>, fails: &mut Fails<'_, T, E>) -> Result<Vec<T>, E> {
     let mut items = items;
     // Often it is none of them.
     if items.is_empty() || fails(&[])? == Some(true) {
@@ -32,11 +32,7 @@ enum Found<T> {
 }
 
 /// Tries each part alone, then all without it.
-fn smaller<T: Clone, E>(
-    items: &[T],
-    parts: usize,
-    fails: &mut dyn FnMut(&[T]) -> Result<Option<bool>, E>,
-) -> Result<Found<T>, E> {
+fn smaller<T: Clone, E>(items: &[T], parts: usize, fails: &mut Fails<'_, T, E>) -> Result<Found<T>, E> {
     let size = items.len().div_ceil(parts);
     let chunks: Vec<(usize, &[T])> = items.chunks(size).enumerate().map(|(at, chunk)| (at * size, chunk)).collect();
     for (_, chunk) in &chunks {

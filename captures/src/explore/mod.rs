@@ -59,6 +59,8 @@ pub struct Request<'a> {
     pub samples: usize,
     /// Completed commands that may be lost at once, at most: the newest ones.
     pub window: usize,
+    /// What the disk writes in one piece, in bytes, at multiples of that; 0 when it tears nothing.
+    pub tear: u64,
     /// What the draws begin with.
     pub seed: u64,
     /// The disk.

@@ -107,18 +107,18 @@ impl Cut {
     }
 
     /// The states to look at: first the whole one, then at most `most` others.
-    pub(super) fn states(&self, log: &Log, most: usize, random: &mut Random) -> Vec<Fates> {
+    pub(super) fn states(&self, log: &Log, draws: Draws, random: &mut Random) -> Vec<Fates> {
         let mut states = vec![self.whole()];
         if self.point.only_whole || self.undecided == 0 {
             return states;
         }
         let mut seen = BTreeSet::from([self.whole()]);
         // Draws that come out twice are not drawn for ever.
-        for draw in 0..most * 4 {
-            if states.len() > most {
+        for draw in 0..draws.most * 4 {
+            if states.len() > draws.most {
                 break;
             }
-            let fates = self.draw(log, draw, random);
+            let fates = self.draw((log, draws.tear), draw, random);
             if seen.insert(fates.clone()) {
                 states.push(fates);
             }
@@ -127,7 +127,7 @@ impl Cut {
     }
 
     /// The telling ones first: all lost, the last one alone, then one by one lost; then any.
-    fn draw(&self, log: &Log, draw: usize, random: &mut Random) -> Fates {
+    fn draw(&self, log: Tearing<'_>, draw: usize, random: &mut Random) -> Fates {
         let len = self.undecided;
         let all = |fate| vec![fate; len];
         let but = |fates: Fates, at: usize, fate| with(fates, at, fate);
@@ -151,7 +151,7 @@ impl Cut {
         }
     }
 
-    fn any(&self, log: &Log, at: usize, random: &mut Random) -> Fate {
+    fn any(&self, log: Tearing<'_>, at: usize, random: &mut Random) -> Fate {
         match random.below(8) {
             0 => self.torn(log, at, random),
             1..4 => Fate::Lost,
@@ -159,18 +159,34 @@ impl Cut {
         }
     }
 
-    /// A part of the command, in whole blocks; lost when it has but one, or promises to be whole.
-    fn torn(&self, log: &Log, at: usize, random: &mut Random) -> Fate {
+    /// A part of the command, cut where a unit of the disk ends; lost when none ends within it, or it promises to be whole.
+    fn torn(&self, (log, unit): Tearing<'_>, at: usize, random: &mut Random) -> Fate {
         let Some(tail) = self.open().nth(at) else { return Fate::Lost };
         let step = &log.steps[tail.step];
-        let blocks = (log.len(step) / log.block_size) as usize;
-        if blocks < 2 || step.record.flags.contains(formats::OpFlags::ATOMIC) {
+        let (len, offset) = (log.len(step), log.offset(step));
+        if unit == 0 || len == 0 || step.record.flags.contains(formats::OpFlags::ATOMIC) {
             return Fate::Lost;
         }
-        let cut = (1 + random.below(blocks - 1)) as u64 * log.block_size;
-        if random.below(4) == 0 { Fate::Torn(cut, log.len(step)) } else { Fate::Torn(0, cut) }
+        let ends = (offset + len - 1) / unit - offset / unit;
+        if ends == 0 {
+            return Fate::Lost;
+        }
+        let cut = (offset / unit + 1 + random.below(ends as usize) as u64) * unit - offset;
+        if random.below(4) == 0 { Fate::Torn(cut, len) } else { Fate::Torn(0, cut) }
     }
 }
+
+/// How many states are drawn, and what of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Draws {
+    /// States at a cut, beside the whole one.
+    pub(super) most: usize,
+    /// What the disk writes in one piece, in bytes; 0 when it tears nothing.
+    pub(super) tear: u64,
+}
+
+/// The steps, and what the disk writes in one piece.
+type Tearing<'a> = (&'a Log, u64);
 
 fn with(mut fates: Fates, at: usize, fate: Fate) -> Fates {
     fates[at] = fate;

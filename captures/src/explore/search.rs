@@ -10,7 +10,7 @@ use super::bench::{Bench, Common, Fingerprint, HandOut};
 use super::check::{Check, Checked};
 use super::log::Log;
 use super::minimise::minimise;
-use super::plan::{Cut, Fate, Fates, Kind, Point, Random, points};
+use super::plan::{Cut, Draws, Fate, Fates, Kind, Point, Random, points};
 use super::report::{Failing, Report, commands, failing};
 use super::{ExploreError, Request, Stage, Stop, Watch};
 use crate::image::{Aside, Base, ImageError};
@@ -75,7 +75,7 @@ fn read(
         watch(Stage::Reading, done, total);
         !stop.load(Ordering::Relaxed)
     };
-    let log = Log::read(&mut series, &mut follower, (&device, request.cache), scratch, &mut reading)?;
+    let log = Log::read(&mut series, &mut follower, request.cache, scratch, &mut reading)?;
     follower.end()?;
     follower.refuse_holes(request.allow_holes)?;
     let report = begun(request, &device, &log, &follower);
@@ -184,7 +184,8 @@ impl<'a> Search<'a> {
 
     fn states(&self, cut: &Cut) -> Vec<Fates> {
         let mut random = Random::new(self.request.seed, cut.point.seq);
-        cut.states(&self.common.log, self.request.samples, &mut random)
+        let draws = Draws { most: self.request.samples, tear: self.request.tear };
+        cut.states(&self.common.log, draws, &mut random)
     }
 
     /// The state at the beginning must pass.

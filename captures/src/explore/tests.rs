@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::bench::{Bench, Common, HandOut};
 use super::log::Log;
-use super::plan::{Cut, Fate, Kind, Point, Random, points};
+use super::plan::{Cut, Draws, Fate, Kind, Point, Random, points};
 use super::{Cache, Check};
 use crate::image::Base;
 use crate::meta::{Device, Section};
@@ -64,7 +64,7 @@ fn log(folder: &Path, records: &[Record], cache: Cache) -> Log {
     let mut series = Series::open(&[path]).unwrap();
     let mut follower = Follower::new(&series, &device, &Moment::End).unwrap();
     let scratch = tempfile::tempfile().unwrap();
-    Log::read(&mut series, &mut follower, (&device, cache), scratch, &mut |_, _| true).unwrap()
+    Log::read(&mut series, &mut follower, cache, scratch, &mut |_, _| true).unwrap()
 }
 
 /// By the words of the module: what is known of a record after a completion.
@@ -146,7 +146,7 @@ proptest! {
         let (mut by_print, mut by_content) = (HashMap::new(), HashMap::new());
         for point in points(&common.log, Some(3)) {
             let cut = Cut::new(&common.log, point, usize::MAX);
-            for fates in cut.states(&common.log, 9, &mut Random::new(seed, point.seq)) {
+            for fates in cut.states(&common.log, Draws { most: 9, tear: SECTOR }, &mut Random::new(seed, point.seq)) {
                 let print = bench.set(&cut, &fates).unwrap();
                 let found = std::fs::read(folder.path().join("work-0.img")).unwrap();
                 prop_assert!(found == model(&records, &cut, &common.log, &fates));

@@ -13,7 +13,7 @@ use crate::exit::{Done, Exit, Failure, OrExit};
 use crate::offline::{self, BaseArgs};
 use crate::progress::{byte_bar, count_bar};
 use crate::signals::Stop;
-use crate::units::Time;
+use crate::units::{Size, Time};
 
 /// Arguments of `explore`.
 #[derive(Debug, Args)]
@@ -46,6 +46,10 @@ pub(crate) struct Explore {
     /// Completed commands that may be lost at once, at most
     #[arg(long, default_value_t = 4096, value_name = "N")]
     window: usize,
+    /// What the disk writes in one piece when power fails, at multiples of that: larger writes can be torn; 0 for a disk that
+    /// tears nothing
+    #[arg(long, default_value = "4K", value_name = "SIZE")]
+    tear: Size,
     /// What the draws begin with: the same seed draws the same states
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
@@ -112,6 +116,7 @@ fn request<'a>(args: &'a Explore, folder: &'a Path) -> Done<Request<'a>> {
         every: args.every,
         samples: args.samples,
         window: args.window.max(1),
+        tear: args.tear.0,
         seed: args.seed,
         cache: match args.cache {
             CacheArg::WriteBack => Cache::WriteBack,

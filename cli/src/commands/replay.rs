@@ -17,7 +17,6 @@ use crate::exit::{Done, Exit, Failure, OrExit};
 use crate::node::standby::refuse_precious;
 use crate::offline;
 use crate::progress::byte_bar;
-use crate::scsi::ScsiArgs;
 use crate::signals::Stop;
 use crate::units::{Size, bytes};
 
@@ -72,9 +71,6 @@ pub(crate) struct Replay {
     /// Go on although the capture lacks commands or payload
     #[arg(long)]
     allow_holes: bool,
-    /// How SCSI targets are used.
-    #[command(flatten, next_help_heading = "SCSI targets (/dev/sgN, /dev/bsg/H:C:T:L, sg:/dev/sdX)")]
-    scsi: ScsiArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -174,7 +170,6 @@ fn volumes(args: &Replay, devices: &[Device]) -> Done<Vec<(Device, PathBuf)>> {
 
 /// Opens the targets, by the rules of a standby.
 fn targets(args: &Replay, volumes: &[(Device, PathBuf)]) -> Done<Targets> {
-    let settings = args.scsi.settings()?;
     let mut targets = BTreeMap::new();
     for (device, path) in volumes {
         refuse_captures(path, &args.files)?;
@@ -182,8 +177,7 @@ fn targets(args: &Replay, volumes: &[(Device, PathBuf)]) -> Done<Targets> {
             let volume = VolumeArg { name: device.name.clone(), path: path.clone() };
             refuse_precious(&[volume], Path::new("/nonexistent"))?;
         }
-        let target =
-            replayer::target::open_for(path, &Host::default(), &device.name, &settings).or_exit(Exit::Refused)?;
+        let target = replayer::target::open(path, &Host::default()).or_exit(Exit::Refused)?;
         if target.size() < device.size {
             let text = format!(
                 "{} has {} bytes, and {} had {}: use a target at least as large",
