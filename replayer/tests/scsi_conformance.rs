@@ -8,29 +8,9 @@ use replayer::scsi::simulated::{Nexus, Settings, SimulatedDevice, TapeSettings, 
 use scsi_common::pair::{self, Pair};
 use scsi_common::{Check, Feature, Profile, conformance, extended, refused, run, settle, tape};
 
-const EVERYTHING: &[Feature] = &[
-    Feature::Strict,
-    Feature::PersistentReservations,
-    Feature::WriteLong,
-    Feature::Sanitize,
-    Feature::OrWrite,
-    Feature::WriteAndVerify,
-    Feature::WriteAtomic,
-    Feature::WriteScattered,
-    Feature::Buffer,
-];
-const THIN: &[Feature] = &[
-    Feature::Thin,
-    Feature::Strict,
-    Feature::PersistentReservations,
-    Feature::WriteLong,
-    Feature::Sanitize,
-    Feature::OrWrite,
-    Feature::WriteAndVerify,
-    Feature::WriteAtomic,
-    Feature::WriteScattered,
-    Feature::Buffer,
-];
+/// All but thin provisioning.
+const EVERYTHING: &[Feature] = Feature::ALL.split_at(1).1;
+const THIN: &[Feature] = Feature::ALL;
 
 const BLOCKS: u64 = 8192;
 

@@ -16,18 +16,19 @@ use replayer::scsi::sg::SgDevice;
 use scsi_common::{Feature, Profile, ask, conformance, extended, run, settle};
 
 /// A feature by its word.
-fn feature(word: &str) -> Feature {
+fn features(word: &str) -> &'static [Feature] {
     match word {
-        "thin" => Feature::Thin,
-        "scattered" => Feature::WriteScattered,
-        other => panic!("BLKECHO_SCSI_FEATURES: unknown word `{other}`; known are thin and scattered"),
+        "thin" => &[Feature::Thin],
+        "scattered" => &[Feature::WriteScattered],
+        "all" => Feature::ALL,
+        other => panic!("BLKECHO_SCSI_FEATURES: unknown word `{other}`; known are thin, scattered and all"),
     }
 }
 
 /// What the disk says of its size, and what the caller says of the rest.
 fn profile(device: &dyn ScsiDevice) -> Profile {
     let words = std::env::var("BLKECHO_SCSI_FEATURES").unwrap_or_default();
-    let features: Vec<_> = words.split(',').filter(|word| !word.is_empty()).map(feature).collect();
+    let features: Vec<_> = words.split(',').filter(|word| !word.is_empty()).flat_map(features).copied().collect();
     let capacity = ask(device, &build::read_capacity_16(32), 32);
     let last = u64::from_be_bytes(capacity[..8].try_into().expect("eight bytes"));
     let block_size = u32::from_be_bytes(capacity[8..12].try_into().expect("four bytes"));

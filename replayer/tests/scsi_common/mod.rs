@@ -3,6 +3,7 @@
 
 pub(crate) mod conformance;
 pub(crate) mod extended;
+pub(crate) mod orders;
 pub(crate) mod pair;
 pub(crate) mod scsi_debug;
 pub(crate) mod tape;
@@ -12,9 +13,20 @@ use std::time::Duration;
 use formats::scsi::build::{self, Access};
 use formats::scsi::{Asc, Cdb, Outcome, Sense, SenseKey};
 use replayer::scsi::{Data, Request, ScsiDevice};
+use replication::errors::Reply;
 
 /// A command may take so long.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A device that is told what to answer.
+pub(crate) trait Script {
+    /// The next command of this operation code ends so; false for what cannot be said. The kernel may ask a device about
+    /// itself at any time: its questions do not count.
+    fn once(&self, opcode: u8, reply: Reply) -> bool;
+
+    /// Takes that back, used or not.
+    fn clear(&self, opcode: u8);
+}
 
 /// What not every device does. A check that needs one of these is left out for a device without it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +51,22 @@ pub(crate) enum Feature {
     WriteScattered,
     /// WRITE BUFFER and READ BUFFER with data.
     Buffer,
+}
+
+impl Feature {
+    /// All of them, thin provisioning first.
+    pub(crate) const ALL: &[Self] = &[
+        Self::Thin,
+        Self::Strict,
+        Self::PersistentReservations,
+        Self::WriteLong,
+        Self::Sanitize,
+        Self::OrWrite,
+        Self::WriteAndVerify,
+        Self::WriteAtomic,
+        Self::WriteScattered,
+        Self::Buffer,
+    ];
 }
 
 /// What is known of a disk beforehand.

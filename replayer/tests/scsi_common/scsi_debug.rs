@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use replayer::scsi::sg::SgDevice;
 use replication::errors::Reply;
 
+use super::Script;
+
 /// Options of the whole driver.
 const DRIVER: &str = "/sys/bus/pseudo/drivers/scsi_debug";
 /// Rules for one device, since Linux 6.7.
@@ -62,17 +64,17 @@ impl Rules {
         file.exists().then_some(Self(file))
     }
 
-    /// The next command of this operation code ends so; false for what no rule can say. The kernel may ask a disk about
-    /// itself at any time: its questions do not count.
-    pub(crate) fn once(&self, opcode: u8, reply: Reply) -> bool {
+}
+
+impl Script for Rules {
+    fn once(&self, opcode: u8, reply: Reply) -> bool {
         let Some([host, status, key, code, qualifier]) = rule(reply) else { return false };
         let line = format!("{FAIL_COMMAND} -1 {opcode:x} {host:x} 0 {status:x} {key:x} {code:x} {qualifier:x}");
         fs::write(&self.0, &line).unwrap_or_else(|error| panic!("{}: {line}: {error}", self.0.display()));
         true
     }
 
-    /// Takes the rule back, used or not.
-    pub(crate) fn clear(&self, opcode: u8) {
+    fn clear(&self, opcode: u8) {
         let _ = fs::write(&self.0, format!("- {FAIL_COMMAND} {opcode:x}"));
     }
 }

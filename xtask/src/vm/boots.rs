@@ -26,7 +26,7 @@ struct Built {
 
 impl Built {
     fn new(suite: &'static Suite, binary: &Program, folder: &Path) -> Result<Self> {
-        let mut programs = suite.build_tests(folder)?;
+        let mut programs = suite.build(folder)?;
         programs.extend(suite.fetch_packages()?);
         programs.push(binary.clone());
         Ok(Self { suite, script: suite.script()?, programs })

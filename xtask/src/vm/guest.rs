@@ -41,6 +41,9 @@ const PROGRAMS: &[&str] = &[
     "sg_write_verify",
     "sg_sanitize",
     "sg_reset",
+    "sg_format",
+    "sg_write_long",
+    "sg_write_buffer",
     "tar",
 ];
 

@@ -39,6 +39,9 @@ const WANTED: &[&str] = &[
     "crc32c_cryptoapi",
     "libcrc32c",
     "dm_log_writes",
+    "configfs",
+    "target_core_user",
+    "tcm_loop",
 ];
 
 /// Module files by name, with the files each needs first, from `modules.dep`.

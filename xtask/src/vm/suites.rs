@@ -1,4 +1,5 @@
-//! The suites of guests: which shell files make one, on which kernels it runs, and which tests of ours it is given.
+//! The suites of guests: which shell files make one, on which kernels it runs, and which tests and programs of ours it is
+//! given.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,9 +13,6 @@ use crate::{process, workspace};
 
 /// Kernel series that every suite of disks runs on: Debian 12's own and the one of its backports.
 const SERIES: [&str; 2] = ["6.1", "6.12"];
-
-/// That of the tape suite: since 6.15 scsi_debug has tapes that move and know where they are.
-const TAPE_SERIES: [&str; 1] = ["6.18"];
 
 /// Where the shell files are.
 const FOLDER: &str = "tests/src/vm";
@@ -30,6 +28,8 @@ pub(crate) struct Suite {
     pub(crate) series: &'static [&'static str],
     /// Packages and their test targets whose ignored tests the script runs.
     tests: &'static [(&'static str, &'static str)],
+    /// Packages and their programs, made for tests, that the script calls.
+    programs: &'static [(&'static str, &'static str)],
     /// Files of packages that are not installed here.
     packages: &'static [PackagedFile],
 }
@@ -39,20 +39,31 @@ const TAPE_PROGRAMS: &[PackagedFile] = &[PackagedFile { package: "mt-st", path: 
 
 /// All of them, in the order in which they run.
 pub(crate) const SUITES: &[Suite] = &[
-    Suite { name: "disks", parts: &["lib.sh", "guest.sh"], series: &SERIES, tests: &[], packages: &[] },
+    Suite { name: "disks", parts: &["lib.sh", "guest.sh"], series: &SERIES, tests: &[], programs: &[], packages: &[] },
     Suite {
         name: "scsi",
-        parts: &["lib.sh", "scsi.sh"],
+        parts: &["lib.sh", "pairs.sh", "scsi.sh"],
         series: &SERIES,
         tests: &[
             ("replayer", "scsi_conformance_sg"),
             ("replayer", "scsi_target_sg"),
+            ("replayer", "scsi_alike_sg"),
+        ],
+        programs: &[],
+        packages: &[],
+    },
+    Suite {
+        name: "simulated",
+        parts: &["lib.sh", "pairs.sh", "tcmu.sh", "tape.sh", "simulated.sh"],
+        series: &SERIES,
+        tests: &[
+            ("replayer", "scsi_conformance_sg"),
             ("replayer", "scsi_rows_sg"),
             ("replayer", "scsi_alike_sg"),
         ],
-        packages: &[],
+        programs: &[("system-tests", "tcmu")],
+        packages: TAPE_PROGRAMS,
     },
-    Suite { name: "tape", parts: &["lib.sh", "tape.sh"], series: &TAPE_SERIES, tests: &[], packages: TAPE_PROGRAMS },
 ];
 
 impl Suite {
@@ -71,18 +82,44 @@ impl Suite {
         self.packages.iter().map(PackagedFile::fetch).collect()
     }
 
-    /// Builds its tests and puts them, without what only a debugger needs, into `folder`.
-    pub(crate) fn build_tests(&self, folder: &Path) -> Result<Vec<Program>> {
-        self.tests.iter().map(|(package, target)| build_test(package, target, folder)).collect()
+    /// Builds its tests and programs and puts them, without what only a debugger needs, into `folder`.
+    pub(crate) fn build(&self, folder: &Path) -> Result<Vec<Program>> {
+        let tests = self.tests.iter().map(|(package, target)| build(package, Kind::Test, target, folder));
+        let programs = self.programs.iter().map(|(package, target)| build(package, Kind::Program, target, folder));
+        tests.chain(programs).collect()
     }
 }
 
-fn build_test(package: &str, target: &str, folder: &Path) -> Result<Program> {
+/// What cargo makes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Test,
+    Program,
+}
+
+impl Kind {
+    /// As cargo's messages call it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::Program => "bin",
+        }
+    }
+
+    const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Test => &["test", "--no-run", "--test"],
+            Self::Program => &["build", "--bin"],
+        }
+    }
+}
+
+fn build(package: &str, kind: Kind, target: &str, folder: &Path) -> Result<Program> {
     let mut cargo = workspace::cargo();
-    cargo.args(["test", "--quiet", "--no-run", "--message-format=json", "--package", package, "--test", target]);
+    cargo.args(kind.arguments()).arg(target).args(["--quiet", "--message-format=json", "--package", package]);
     let messages = process::output(&mut cargo)?;
-    let built = messages.lines().find_map(|line| executable(line, target));
-    let built = built.with_context(|| format!("cargo built no test {target} of {package}"))?;
+    let built = messages.lines().find_map(|line| executable(line, kind, target));
+    let built = built.with_context(|| format!("cargo built no {} {target} of {package}", kind.name()))?;
     let stripped = folder.join(target);
     process::output(std::process::Command::new("strip").arg("-o").args([&stripped, &built]))?;
     if !stripped.is_file() {
@@ -91,10 +128,10 @@ fn build_test(package: &str, target: &str, folder: &Path) -> Result<Program> {
     Ok(Program { name: target.to_owned(), path: stripped })
 }
 
-/// The file of a test target, in one of cargo's messages.
-fn executable(message: &str, target: &str) -> Option<PathBuf> {
+/// The file of a target, in one of cargo's messages.
+fn executable(message: &str, kind: Kind, target: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
-    let named = message["target"]["name"] == target && message["target"]["kind"][0] == "test";
+    let named = message["target"]["name"] == target && message["target"]["kind"][0] == kind.name();
     let file = message["executable"].as_str().filter(|_| named)?;
     Some(file.into())
 }
@@ -112,13 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn the_binary_of_a_test_is_found_among_messages() {
+    fn the_binary_of_a_target_is_found_among_messages() {
         let artifact = |name: &str, kind: &str| {
             format!(r#"{{"target":{{"kind":["{kind}"],"name":"{name}"}},"executable":"/t/{name}-1"}}"#)
         };
-        assert_eq!(executable(&artifact("a", "test"), "a"), Some(PathBuf::from("/t/a-1")));
-        assert_eq!(executable(&artifact("a", "bin"), "a"), None);
-        assert_eq!(executable(&artifact("b", "test"), "a"), None);
-        assert_eq!(executable("no JSON", "a"), None);
+        assert_eq!(executable(&artifact("a", "test"), Kind::Test, "a"), Some(PathBuf::from("/t/a-1")));
+        assert_eq!(executable(&artifact("a", "bin"), Kind::Program, "a"), Some(PathBuf::from("/t/a-1")));
+        assert_eq!(executable(&artifact("a", "bin"), Kind::Test, "a"), None);
+        assert_eq!(executable(&artifact("b", "test"), Kind::Test, "a"), None);
+        assert_eq!(executable("no JSON", Kind::Test, "a"), None);
     }
 }
