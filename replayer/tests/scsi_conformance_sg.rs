@@ -1,11 +1,12 @@
 //! The conformance checks against a real SCSI disk through SG_IO, or against Linux's scsi_debug in a virtual machine.
 //!
 //! The disk is overwritten: it is named by `BLKECHO_SCSI_DISK`. What it does beyond the least
-//! is listed in `BLKECHO_SCSI_FEATURES`, separated by commas: `thin`, `scattered`. For scsi_debug:
+//! is listed in `BLKECHO_SCSI_FEATURES`, separated by commas: `thin`, `scattered`, `luns`, or all but the
+//! last as `simulated`. For scsi_debug:
 //!
 //! ```text
 //! modprobe scsi_debug dev_size_mb=8 lbpu=1 lbpws=1 lbpws10=1
-//! BLKECHO_SCSI_DISK=/dev/sg0 BLKECHO_SCSI_FEATURES=thin,scattered scsi_conformance_sg --ignored --nocapture
+//! BLKECHO_SCSI_DISK=/dev/sg0 BLKECHO_SCSI_FEATURES=thin,scattered,luns scsi_conformance_sg --ignored --nocapture
 //! ```
 
 mod scsi_common;
@@ -15,13 +16,15 @@ use replayer::scsi::ScsiDevice;
 use replayer::scsi::sg::SgDevice;
 use scsi_common::{Feature, Profile, ask, conformance, extended, run, settle};
 
-/// A feature by its word.
+/// Features by their word.
 fn features(word: &str) -> &'static [Feature] {
     match word {
         "thin" => &[Feature::Thin],
         "scattered" => &[Feature::WriteScattered],
-        "all" => Feature::ALL,
-        other => panic!("BLKECHO_SCSI_FEATURES: unknown word `{other}`; known are thin, scattered and all"),
+        "luns" => &[Feature::OwnLuns],
+        // Our simulated device behind the kernel's target.
+        "simulated" => Feature::ALL.split_last().map_or(&[], |(_, others)| others),
+        other => panic!("BLKECHO_SCSI_FEATURES: unknown word `{other}`; known are thin, scattered, luns, simulated"),
     }
 }
 

@@ -36,8 +36,8 @@ use replayer::target::{ScsiOptions, ScsiTarget, Target, Timeouts};
 use replication::errors::{
     Budget, Budgets, CommandKind, Limit, OpaqueRule, Policy, ROWS, Reply, Row, RowCounters, RowIndex, Wait,
 };
-use scsi_common::scsi_debug::{Options, Rules, read_driver, write_driver};
 use scsi_common::orders::Orders;
+use scsi_common::scsi_debug::{Options, Rules, read_driver, write_driver};
 use scsi_common::{Script, ask, cdb_16, good, out, plain, settle};
 
 const BLOCK: usize = 512;
@@ -120,10 +120,18 @@ impl Sent {
         }
     }
 
-    /// The same for this kind of device only.
-    fn for_device(kind: CommandKind, device: DeviceType) -> Option<Self> {
+    /// One that leads to this row, if it is of this kind of device.
+    fn for_row(row: &Row, device: DeviceType) -> Option<Self> {
+        let kind = row.example.command;
         let is_tapes = matches!(kind, CommandKind::TapeWrite | CommandKind::TapeMove);
-        (is_tapes == (device == DeviceType::TAPE)).then(|| Self::of(kind))
+        let is_short = row.example.primary == Reply::SHORT;
+        (is_tapes == (device == DeviceType::TAPE)).then(|| match kind {
+            // Only data from the device can be short.
+            CommandKind::TapeMove if is_short => {
+                Self { room: 1024, ..Self::new(&build::tape_read_6(false, false, 1024).expect("fits"), &[]) }
+            }
+            kind => Self::of(kind),
+        })
     }
 
     fn transfer(&self) -> (Transfer, usize) {
@@ -163,7 +171,9 @@ impl Rig {
     /// A target on the standby's disk, which is quiet; what it counted is counted here when it is done with.
     fn with_target(&self, primary_reads_zeros: bool, use_it: impl FnOnce(&ScsiTarget)) {
         let mut timeouts = Timeouts::default();
-        timeouts.set("0x2a".parse().expect("an operation code"), self.patience.get()).expect("long enough");
+        for write in ["0x2a", "0x0a"] {
+            timeouts.set(write.parse().expect("an operation code"), self.patience.get()).expect("long enough");
+        }
         let options =
             ScsiOptions { policy: policy(), primary_reads_zeros, timeouts, ..ScsiOptions::new("standby".into()) };
         let target = ScsiTarget::open(Arc::clone(&self.standby) as Arc<dyn ScsiDevice>, options).expect("it is fit");
@@ -258,7 +268,7 @@ fn named(id: &str) -> RowIndex {
 fn plain_rows(rig: &Rig) {
     for row in ROWS {
         let kind = row.example.command;
-        let Some(sent) = Sent::for_device(kind, rig.kind) else { continue };
+        let Some(sent) = Sent::for_row(row, rig.kind) else { continue };
         rig.with_target(kind != CommandKind::Unmap, |target| rig.replay(target, &sent, Some(Outcome::GOOD)));
     }
     rig.expect("good commands", &["issue", "good", "effect", "read-back", "unreadable", "read", "carried", "refused"]);
@@ -432,7 +442,7 @@ fn issued(kind: CommandKind, sent: &Sent) -> u8 {
 /// Tries a row with the answers that it is documented with, as far as rules can give them.
 fn by_rules(rig: &Rig, row: &Row, primary: &impl Script, standby: &impl Script) {
     let example = row.example;
-    let Some(sent) = Sent::for_device(example.command, rig.kind) else { return };
+    let Some(sent) = Sent::for_row(row, rig.kind) else { return };
     let answer = match example.primary {
         Reply::None => None,
         Reply::GOOD => Some(Outcome::GOOD),
@@ -484,6 +494,15 @@ fn busy_rows(rig: &Rig, primary: &Orders, standby: &Orders) {
     rig.expect("busy for long", &["primary-busy", "busy", "task-set-full"]);
 }
 
+/// A write that the standby's tape is late with.
+fn late_rows(rig: &Rig, standby: &Orders) {
+    let write = Sent::of(CommandKind::TapeWrite);
+    rig.patience.set(SHORT);
+    rig.in_trouble(&write, || standby.late(write.cdb[0]));
+    rig.patience.set(scsi_common::TIMEOUT);
+    rig.expect("late", &["tape-lost"]);
+}
+
 /// Tries all rows on a pair of simulated devices, if the environment names one: `NODE=SOCKET,NODE=SOCKET`.
 fn simulated(variable: &str, kind: DeviceType) -> Option<RowCounters> {
     let names = std::env::var(variable).ok()?;
@@ -497,8 +516,9 @@ fn simulated(variable: &str, kind: DeviceType) -> Option<RowCounters> {
     for row in ROWS {
         by_rules(&rig, row, &primary, &standby);
     }
-    if kind == DeviceType::DISK {
-        busy_rows(&rig, &primary, &standby);
+    match kind {
+        DeviceType::TAPE => late_rows(&rig, &standby),
+        _ => busy_rows(&rig, &primary, &standby),
     }
     assert_eq!(rig.missed.take(), Vec::<String>::new(), "not reached");
     let reached = rig.all.take();
@@ -519,6 +539,7 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("retry-at-once", "the kernel itself retries it (scsi_decide_disposition)"),
     ("requeue", "the kernel itself retries it (scsi_decide_disposition)"),
     ("primary-residual", "only reads can be short"),
+    ("no-sense-data", "the kernel asks for sense data that are missing (scsi_eh_get_sense)"),
 ];
 
 fn reason(id: &str) -> &'static str {

@@ -39,7 +39,7 @@ enum Task {
         /// Only this kernel series (6.1 or 6.12; all by default)
         #[arg(long, value_name = "SERIES")]
         kernel: Option<String>,
-        /// Only this suite (disks or scsi; all by default)
+        /// Only this suite (disks, scsi or simulated; all by default)
         #[arg(long, value_name = "SUITE", conflicts_with = "run")]
         suite: Option<String>,
         /// A shell script to run in the guest in place of the suites

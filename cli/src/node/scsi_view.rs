@@ -20,6 +20,7 @@ fn of_volume(volume: &Value) -> Lines {
         }
     };
     line("primary's", scsi["primary"].as_str().unwrap_or("not told").to_owned());
+    line("tape", tape(&volume["tape"]));
     line("differences", items(&scsi["differences"]).map(difference).collect::<Vec<_>>().join("\n"));
     line("error table", join(items(&scsi["rows"]).map(|row| counted(row["row"].as_str(), &row["count"]))));
     line("retries", join(fields(&scsi["retries"]).map(retries)));
@@ -39,6 +40,21 @@ fn device(scsi: &Value) -> String {
         text += &format!(", for LUN {lun}");
     }
     text
+}
+
+/// Where a standby's tape stands, and how often that was found to be where the primary's stood.
+fn tape(tape: &Value) -> String {
+    if !tape.is_object() {
+        return String::new();
+    }
+    let count = |field: &str| tape[field].as_u64().unwrap_or(0);
+    let place = match (tape["position"].as_u64(), tape["partition"].as_u64().unwrap_or(0)) {
+        (None, _) => "at a position that it does not tell".to_owned(),
+        (Some(position), 0) => format!("at block {position}"),
+        (Some(position), partition) => format!("at block {position} of partition {partition}"),
+    };
+    let (compared, marks, unknown) = (count("compared"), count("marks"), count("unknown"));
+    format!("{place}; where the primary's was {compared} times ({marks} at marks), {unknown} times unknown")
 }
 
 fn difference(difference: &Value) -> String {
@@ -100,6 +116,20 @@ mod tests {
         assert_eq!(text("error table"), Some("4 begin-write, 3 good"));
         assert_eq!(text("retries"), Some("2 busy (1 used up)"));
         assert_eq!(text("replaced"), Some("5 plain writes"));
-        assert_eq!((text("not repeated"), text("lost by device"), lines.len()), (None, None, 6));
+        assert_eq!((text("not repeated"), text("lost by device"), text("tape"), lines.len()), (None, None, None, 6));
+    }
+
+    #[test]
+    fn a_tape_is_put_into_words() {
+        let of = |position: Value, partition: Value| {
+            let counts =
+                json!({ "position": position, "partition": partition, "compared": 146, "marks": 3, "unknown": 5 });
+            let status = json!({ "volumes": [{ "name": "tape", "scsi": { "device": "a tape" }, "tape": counts }] });
+            lines(&status).into_iter().find(|(name, _)| name == "tape: tape").expect("it has its line").1
+        };
+        let rest = "; where the primary's was 146 times (3 at marks), 5 times unknown";
+        assert_eq!(of(json!(12), json!(0)), format!("at block 12{rest}"));
+        assert_eq!(of(json!(12), json!(1)), format!("at block 12 of partition 1{rest}"));
+        assert_eq!(of(json!(null), json!(null)), format!("at a position that it does not tell{rest}"));
     }
 }

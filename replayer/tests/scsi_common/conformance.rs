@@ -18,7 +18,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check { name: "vital product data", needs: &[], run: check_vital_product_data },
     Check { name: "block limits", needs: &[], run: check_block_limits },
     Check { name: "capacity", needs: &[], run: check_capacity },
-    Check { name: "report luns", needs: &[], run: check_report_luns },
+    Check { name: "report luns", needs: &[Feature::OwnLuns], run: check_report_luns },
     Check { name: "request sense", needs: &[], run: check_request_sense },
     Check { name: "unknown commands", needs: &[], run: check_unknown_commands },
     Check { name: "write and read in all lengths", needs: &[], run: check_lengths },

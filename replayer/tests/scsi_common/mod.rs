@@ -51,10 +51,12 @@ pub(crate) enum Feature {
     WriteScattered,
     /// WRITE BUFFER and READ BUFFER with data.
     Buffer,
+    /// REPORT LUNS is its own, and not that of a target in front of it.
+    OwnLuns,
 }
 
 impl Feature {
-    /// All of them, thin provisioning first.
+    /// All of them; thin provisioning first, [`Self::OwnLuns`] last.
     pub(crate) const ALL: &[Self] = &[
         Self::Thin,
         Self::Strict,
@@ -66,6 +68,7 @@ impl Feature {
         Self::WriteAtomic,
         Self::WriteScattered,
         Self::Buffer,
+        Self::OwnLuns,
     ];
 }
 

@@ -23,6 +23,11 @@ impl Orders {
         assert_eq!(answer, "ok\n", "{order}");
     }
 
+    /// The next command of this operation code is answered after its initiator gave up.
+    pub(crate) fn late(&self, opcode: u8) {
+        self.give(&format!("late {opcode:02x}"));
+    }
+
     /// Each command of this operation code ends so, until it is taken back.
     pub(crate) fn always(&self, opcode: u8, reply: Reply) -> bool {
         words(reply).map(|words| self.give(&format!("always {opcode:02x} {words}"))).is_some()

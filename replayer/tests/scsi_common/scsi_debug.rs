@@ -63,7 +63,6 @@ impl Rules {
         let file = Path::new(RULES).join(address).join("error");
         file.exists().then_some(Self(file))
     }
-
 }
 
 impl Script for Rules {

@@ -7,11 +7,20 @@ pub const LIBRARY: &str = include_str!("lib.sh");
 /// Every kind of disk with its agent and a standby on an image file: prints `PASS name` or `FAIL name: why` per case.
 pub const SCRIPT: &str = include_str!("guest.sh");
 
+/// What the suites of SCSI devices share.
+pub const PAIR_LIBRARY: &str = include_str!("pairs.sh");
+
 /// SCSI devices on both sides: prints the same, and `TEST binary::name` for each test that it ran.
 pub const SCSI_SCRIPT: &str = include_str!("scsi.sh");
 
+/// Devices of the kernel that a program of ours executes.
+pub const TCMU_LIBRARY: &str = include_str!("tcmu.sh");
+
 /// Tapes on both sides, written with tar and mt.
-pub const TAPE_SCRIPT: &str = include_str!("tape.sh");
+pub const TAPE_LIBRARY: &str = include_str!("tape.sh");
+
+/// Simulated disks and tapes on both sides, and the rows of the error consistency table.
+pub const SIMULATED_SCRIPT: &str = include_str!("simulated.sh");
 
 /// Kinds of disks that [`SCRIPT`] must cover.
 pub const CASES: [&str; 4] = ["virtio", "scsi", "dm-linear", "md-raid1"];
@@ -20,8 +29,11 @@ pub const CASES: [&str; 4] = ["virtio", "scsi", "dm-linear", "md-raid1"];
 pub const PAIRS: [&str; 3] = ["debug-512", "debug-4096", "virtio-scsi"];
 
 /// What else [`SCSI_SCRIPT`] must do: tests of ours on real devices, and bad input.
-pub const SCSI_CASES: [&str; 7] =
-    ["on_debug_disk 512", "on_debug_disk 4096", "error_rows", "refusals", "vanishing", "processor", "refuses cd-rom "];
+pub const SCSI_CASES: [&str; 6] =
+    ["on_debug_disk 512", "on_debug_disk 4096", "refusals", "vanishing", "processor", "refuses cd-rom "];
+
+/// What [`SIMULATED_SCRIPT`] must do.
+pub const SIMULATED_CASES: [&str; 4] = ["one_tape tape", "simulated_disks", "on_simulated_disk", "error_rows"];
 
 #[cfg(test)]
 mod tests {
@@ -48,13 +60,21 @@ mod tests {
     }
 
     #[test]
+    fn every_simulated_device_has_its_case() {
+        for case in SIMULATED_CASES {
+            assert!(SIMULATED_SCRIPT.lines().any(|line| line == case), "no case {case}");
+        }
+    }
+
+    #[test]
     fn a_filter_has_its_case() {
         assert!(SCRIPT.lines().any(|line| line == "filter_case sda"));
     }
 
     #[test]
     fn the_scripts_parse() {
-        for script in [SCRIPT, SCSI_SCRIPT, TAPE_SCRIPT] {
+        let simulated = [PAIR_LIBRARY, TCMU_LIBRARY, TAPE_LIBRARY, SIMULATED_SCRIPT].concat();
+        for script in [SCRIPT, &[PAIR_LIBRARY, SCSI_SCRIPT].concat(), &simulated] {
             let mut shell = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().expect("there is a shell");
             let mut input = shell.stdin.take().expect("piped");
             input.write_all([LIBRARY, script].concat().as_bytes()).expect("the shell reads");

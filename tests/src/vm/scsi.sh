@@ -9,7 +9,7 @@ on_debug_disk() {
         no_devices "debug-$1"
         return
     fi
-    export BLKECHO_SCSI_DISK=/dev/$first_sg BLKECHO_SCSI_FEATURES=thin,scattered
+    export BLKECHO_SCSI_DISK=/dev/$first_sg BLKECHO_SCSI_FEATURES=thin,scattered,luns
     run_test "conformance-$1" scsi_conformance_sg a_real_disk_conforms
     export BLKECHO_SCSI_TARGETS=/dev/$first_sg,/dev/bsg/$first,sg:/dev/$first_disk
     run_test "target-$1" scsi_target_sg a_real_disk_is_a_target_by_each_of_its_nodes

@@ -46,7 +46,7 @@ block_commands() {
     sent sg_raw -s 4096 -i /tmp/random "$device" 2a 00 00 00 02 04 00 00 08 00 || return 1
     sent sg_write_buffer --mode=2 --in=/tmp/pattern --length=64 "$device" || return 1
     # Write cache off.
-    sent sg_wr_mode --page=8 --contents="$cache_off" "$device" || return 1
+    sent sg_wr_mode --page=8 --contents=08,12,00,00,00,00,00,00,00,00,00,00,80,00,00,00,00,00,00,00 "$device" || return 1
     sent sg_sync "$device" || return 1
 }
 block_refused=2
@@ -85,14 +85,14 @@ simulated_disks() {
     tr '\0-\377' '\125' </dev/zero | dd of=/tmp/pattern bs=512 count=8 2>/dev/null
     begin_pair simulated-disk "$first" "$second" sg || { end_pair; return; }
     ext4_workload "$device" >"$dir/workload.log" 2>&1 || fail "the ext4 workload failed"
-    alike ext4
+    drained ext4
     for part in reservation whole block; do disks_alike_commands $part; done
     end_pair
 }
 
 # on_simulated_disk: what every disk must do, with nothing left out.
 on_simulated_disk() {
-    export BLKECHO_SCSI_DISK=/dev/$(node_of scsi_generic "$first") BLKECHO_SCSI_FEATURES=all
+    export BLKECHO_SCSI_DISK=/dev/$(node_of scsi_generic "$first") BLKECHO_SCSI_FEATURES=simulated
     run_test conformance-simulated scsi_conformance_sg a_real_disk_conforms
 }
 

@@ -12,10 +12,6 @@ use crate::{process, workspace};
 /// How many packages are tried, newest first: apt's lists may be older than the archive.
 const ATTEMPTS: usize = 4;
 
-/// The suite with kernels newer than this machine's release has, and whose signatures it knows.
-const BACKPORTS: &str = "trixie-backports";
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
 /// An unpacked kernel.
 #[derive(Debug)]
 pub(crate) struct Kernel {
@@ -33,10 +29,10 @@ pub(crate) fn fetch(series: &str) -> Result<Kernel> {
     if let Ok(kernel) = unpacked(&cache) {
         return Ok(kernel);
     }
-    let (offered, options) = source_of(series)?;
+    let offered = offered(series)?;
     let mut refusals = Vec::new();
     for package in offered.iter().take(ATTEMPTS) {
-        match download(package, &cache, &options) {
+        match download(package, &cache) {
             Ok(kernel) => return Ok(kernel),
             Err(error) => refusals.push(format!("{package}: {error:#}")),
         }
@@ -44,49 +40,16 @@ pub(crate) fn fetch(series: &str) -> Result<Kernel> {
     bail!("no kernel {series} to be had; run apt-get update and try again ({})", refusals.join("; "))
 }
 
-/// Package names of the series, newest first, and the options by which apt knows them: this machine's own lists, else
-/// lists of the next release's backports, kept apart from them.
-fn source_of(series: &str) -> Result<(Vec<String>, Vec<String>)> {
-    let here = offered(series, &[])?;
-    if !here.is_empty() {
-        return Ok((here, Vec::new()));
-    }
-    let options = backports()?;
-    let there = offered(series, &options)?;
-    if there.is_empty() {
-        bail!("neither this machine's package lists nor {BACKPORTS} have a linux-image-{series}.*-amd64");
-    }
-    Ok((there, options))
-}
-
-fn offered(series: &str, options: &[String]) -> Result<Vec<String>> {
+/// Package names of the series, newest first.
+fn offered(series: &str) -> Result<Vec<String>> {
     let prefix = format!("linux-image-{series}.");
-    let names = process::output(Command::new("apt-cache").args(options).args(["pkgnames", &prefix]))?;
+    let names = process::output(Command::new("apt-cache").args(["pkgnames", &prefix]))?;
     let mut packages: Vec<String> = names.lines().filter(|name| is_plain(name, series)).map(str::to_owned).collect();
+    if packages.is_empty() {
+        bail!("this machine's package lists have no linux-image-{series}.*-amd64");
+    }
     packages.sort_by_key(|name| std::cmp::Reverse(version(name)));
     Ok(packages)
-}
-
-/// Lists of the backports, from where this machine has its own packages, in a folder of ours.
-fn backports() -> Result<Vec<String>> {
-    let folder = workspace::target().join("vm/apt");
-    fs::create_dir_all(folder.join("lists/partial"))?;
-    fs::create_dir_all(folder.join("cache/archives/partial"))?;
-    let from = ["indextargets", "--format", "$(REPO_URI)", "Origin: Debian", "Created-By: Packages"];
-    let mirrors = process::output(Command::new("apt-get").args(from))?;
-    let mirror = mirrors.lines().next().context("apt knows no mirror of Debian")?;
-    let line = format!("deb [signed-by={KEYRING}] {mirror} {BACKPORTS} main\n");
-    fs::write(folder.join("sources.list"), line)?;
-    let place = |option: &str, path: &str| format!("-oDir::{option}={}", folder.join(path).display());
-    let options = vec![
-        place("State::lists", "lists"),
-        place("Cache", "cache"),
-        place("Etc::sourcelist", "sources.list"),
-        "-oDir::Etc::sourceparts=/dev/null".to_owned(),
-    ];
-    let user = "-oAPT::Sandbox::User=root";
-    process::output(Command::new("apt-get").arg(user).args(&options).arg("update"))?;
-    Ok(options)
 }
 
 /// Whether it is the ordinary signed flavour: no cloud, real-time, debug or unsigned one.
@@ -103,9 +66,9 @@ fn version(package: &str) -> Vec<u64> {
     package.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
-fn download(package: &str, cache: &Path, options: &[String]) -> Result<Kernel> {
+fn download(package: &str, cache: &Path) -> Result<Kernel> {
     println!("vm: getting {package}");
-    packages::download(package, cache, options)?;
+    packages::download(package, cache)?;
     unpacked(cache)
 }
 

@@ -36,19 +36,19 @@ fn unpacked(package: &str) -> Result<PathBuf> {
     let cache = workspace::target().join("vm/packages").join(package);
     if !cache.is_dir() {
         println!("vm: getting {package}");
-        download(package, &cache, &[])?;
+        download(package, &cache)?;
     }
     Ok(cache)
 }
 
-/// Gets a package by apt, with these options, and unpacks it into `cache`, whole or not at all.
-pub(crate) fn download(package: &str, cache: &Path, options: &[String]) -> Result<()> {
+/// Gets a package by apt and unpacks it into `cache`, whole or not at all.
+pub(crate) fn download(package: &str, cache: &Path) -> Result<()> {
     let parent = cache.parent().context("the cache has a parent folder")?;
     fs::create_dir_all(parent)?;
     // Unpacked beside and renamed, so that an interrupted run leaves no half package in the cache.
     let beside = tempfile::tempdir_in(parent)?;
     let mut apt = Command::new("apt-get");
-    apt.args(["-o", "APT::Sandbox::User=root"]).args(options).args(["download", package]);
+    apt.args(["-o", "APT::Sandbox::User=root", "download", package]);
     process::output(apt.current_dir(beside.path()))?;
     let archive = fs::read_dir(beside.path())?.next().context("apt-get download left no file")??.path();
     let content = beside.path().join("content");
