@@ -144,28 +144,6 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
-/// A moment in nanoseconds since 1970, UTC, as RFC 3339 writes it.
-pub(crate) fn utc(ns: u64) -> String {
-    let (seconds, fraction) = (ns / 1_000_000_000, ns % 1_000_000_000);
-    let (day, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date(day);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
-}
-
-/// Year, month and day of a number of days since 1970, in the Gregorian calendar: years begin in March here, so that a
-/// leap day is their last.
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + u64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,14 +166,6 @@ mod tests {
             (Some(500), Some(2000), Some(180_000), Some(3_600_000))
         );
         assert_eq!((time(""), time("1d"), time("99999999999999999999h")), (None, None, None));
-    }
-
-    #[test]
-    fn moments() {
-        assert_eq!(utc(0), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(utc(951_827_696_000_000_001), "2000-02-29T12:34:56.000000001Z");
-        assert_eq!(utc(1_700_000_000_000_000_000), "2023-11-14T22:13:20.000000000Z");
-        assert_eq!(utc(u64::MAX), "2554-07-21T23:34:33.709551615Z");
     }
 
     #[test]

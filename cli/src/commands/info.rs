@@ -1,13 +1,13 @@
 //! `info`: what a capture holds.
 
-use captures::{Device, Section, Summary, Tail, Tally};
+use captures::{Device, Section, Summary, Tail, Tally, Utc};
 use serde::Serialize;
 
 use super::show::{open, unreadable};
 use super::{print, print_json};
 use crate::args::Info;
 use crate::exit::Done;
-use crate::units::{bytes, utc};
+use crate::units::bytes;
 
 /// Marks that are listed on the terminal; JSON has more.
 const SHOWN: usize = 10;
@@ -72,7 +72,7 @@ impl Known<'_> {
             line("stream", section.stream.clone()),
         ];
         let zone = if section.time_zone.is_empty() { "" } else { &format!(" (the host is in {})", section.time_zone) };
-        lines.push(line("began", format!("{}{zone}", utc(section.started_ns))));
+        lines.push(line("began", format!("{}{zone}", Utc(section.started_ns))));
         if section.part > 0 {
             lines.push(line("part", section.part.to_string()));
         }
@@ -106,7 +106,7 @@ impl Known<'_> {
         lines.push(line("commands", format!("{}{seq}", summary.commands)));
         if let Some((first, last)) = summary.span_ns {
             let seconds = last.saturating_sub(first) as f64 / 1e9;
-            lines.push(line("time", format!("{} to {} ({seconds:.3} s)", utc(first), utc(last))));
+            lines.push(line("time", format!("{} to {} ({seconds:.3} s)", Utc(first), Utc(last))));
         }
         lines.push(line("content", format!("{} kept", bytes(summary.content_bytes))));
         let some = [
@@ -120,7 +120,7 @@ impl Known<'_> {
             some.iter().filter(|(count, _)| *count > 0).map(|(count, what)| line("", format!("{count} {what}"))),
         );
         for mark in summary.marks.iter().take(SHOWN) {
-            lines.push(line("mark", format!("{} {}", utc(mark.at_ns), mark.text)));
+            lines.push(line("mark", format!("{} {}", Utc(mark.at_ns), mark.text)));
         }
         if summary.mark_count as usize > SHOWN {
             lines.push(line("", format!("{} marks in all", summary.mark_count)));
@@ -141,7 +141,7 @@ impl Known<'_> {
                 lines.push(line("kept out", format!("{} by the filter", end.filtered.sum())));
                 lines.push(line("reads", format!("{} of {}, counted only", end.reads, bytes(end.read_bytes))));
                 lines.push(line("in flight", format!("{} at the end, not captured", end.in_flight)));
-                lines.push(line("ended", utc(end.ended_ns)));
+                lines.push(line("ended", Utc(end.ended_ns).to_string()));
             }
             None => lines.push(line("ended", "not in order: what was lost is not known".to_owned())),
         }
