@@ -95,9 +95,13 @@ fn observe(
     let mut probe = Probe::load(&mut spec, pins)?;
     let ring = probe.ring.take().ok_or(crate::probe::ProbeError::Incomplete("RING"))?;
     let probe = Arc::new(probe);
-    learn_anchor(&probe, &std::env::temp_dir())?;
-    let config =
-        CaptureConfig { max_queued_bytes: 64 << 20, first_seq: Seq(1), hole_timeout: Duration::from_millis(500) };
+    learn_anchor(&probe, Some(&std::env::temp_dir()))?;
+    let config = CaptureConfig {
+        max_queued_bytes: 64 << 20,
+        max_queued_records: usize::MAX,
+        first_seq: Seq(1),
+        hole_timeout: Duration::from_millis(500),
+    };
     let assembler = Assembler::new(Ops::of(&btf), clock_offset_ns());
     let mut capture = Capture::start(Arc::clone(&probe), ring, assembler, &config)
         .map_err(|source| AgentError::System { what: "starting the capture thread", source })?;

@@ -9,33 +9,38 @@ use crate::capture::scsi::Unit;
 use crate::config::AgentConfig;
 use crate::error::AgentError;
 use crate::preflight::Device;
-use crate::probe::filter::{Observable, Rules};
+use crate::probe::filter::{Filter, Observable, Rules};
 use crate::probe::layout::op_number;
 
-/// The filter of `config` for its devices, checked as one that a standby is fed by.
+/// What a filter asks of each volume.
+fn observable<'a>(names: &'a [String], devices: &[Device], units: &[Option<Unit>]) -> Vec<Observable<'a>> {
+    let all = names.iter().zip(devices).zip(units);
+    all.map(|((name, device), unit)| Observable {
+        name,
+        size: device.size,
+        block: if device.tape.is_some() { 0 } else { device.logical_block },
+        device: unit.map(|unit| unit.device),
+    })
+    .collect()
+}
+
+/// `filter` for these devices. `region_bytes` is given when a standby is fed by it: its ranges then begin and end with
+/// regions.
 ///
 /// # Errors
 /// Names the value that cannot be used.
 pub(crate) fn rules(
-    config: &AgentConfig,
-    names: &[String],
-    devices: &[Device],
+    filter: &Filter,
+    region_bytes: Option<u32>,
+    (names, devices): (&[String], &[Device]),
     units: &[Option<Unit>],
     kernel: &Btf,
 ) -> Result<Rules, AgentError> {
-    let volumes: Vec<Observable<'_>> = names
-        .iter()
-        .zip(devices)
-        .zip(units)
-        .map(|((name, device), unit)| Observable {
-            name,
-            size: device.size,
-            block: if device.tape.is_some() { 0 } else { device.logical_block },
-            device: unit.map(|unit| unit.device),
-        })
-        .collect();
-    let rules = config.filter.compile(&volumes, |name| op_number(kernel, name))?;
-    rules.check_regions(&volumes, config.region_bytes)?;
+    let volumes = observable(names, devices, units);
+    let rules = filter.compile(&volumes, |name| op_number(kernel, name))?;
+    if let Some(region_bytes) = region_bytes {
+        rules.check_regions(&volumes, region_bytes)?;
+    }
     Ok(rules)
 }
 

@@ -107,7 +107,7 @@ fn boot_id() -> Result<String, AgentError> {
 }
 
 /// A random number, never 0.
-fn random() -> Result<u64, AgentError> {
+pub(crate) fn random() -> Result<u64, AgentError> {
     let uuid = read("/proc/sys/kernel/random/uuid")?;
     let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).take(16).collect();
     Ok(u64::from_str_radix(&digits, 16).unwrap_or(1) | 1)

@@ -15,6 +15,7 @@ mod layer;
 pub mod preflight;
 pub mod primary;
 pub mod probe;
+pub mod record;
 mod scsi_identity;
 pub mod selftest;
 mod setup;

@@ -23,18 +23,18 @@ use crate::btf::Btf;
 use crate::capture::assembler::Assembler;
 use crate::capture::scsi::Unit;
 use crate::capture::{Capture, CaptureConfig, Shared};
-use crate::config::{AgentConfig, pin_dir};
+use crate::config::{AgentConfig, NamedDevice, pin_dir};
 use crate::error::AgentError;
 use crate::filtering;
 use crate::identity::Identity;
-use crate::layer;
+use crate::layer::{self, Layer};
 use crate::preflight::device::Mode;
 use crate::preflight::{Device, Host, features, stack};
 use crate::primary::core::{Core, CoreParts, VolumeInfo};
 use crate::primary::kernel_map::{KernelMap, counts};
 use crate::primary::regions::{VolumeReader, Volumes};
 use crate::primary::{CURSOR, DirtyFile, Log, LogParts, Persisted};
-use crate::probe::filter::Rules;
+use crate::probe::filter::{Filter, Rules};
 use crate::probe::ops::Ops;
 use crate::probe::shared::kernel_barrier;
 use crate::probe::{Probe, ProbeSpec, layout};
@@ -45,7 +45,7 @@ use crate::tape;
 /// Bytes of payload that may wait for the journal before only addresses are kept.
 const MAX_QUEUED_BYTES: u64 = 48 << 20;
 /// How long a hole in the numbers may stay: far longer than a CPU is kept from finishing a program.
-const HOLE_TIMEOUT: Duration = Duration::from_millis(500);
+pub(crate) const HOLE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often the kernel's dirty map changes epochs; after a crash of the agent this much is read back.
 const EPOCH_INTERVAL: Duration = Duration::from_secs(1);
 /// On top of the RCU barrier after a switch.
@@ -75,15 +75,21 @@ pub(crate) struct Observed {
 impl Observed {
     /// Identifies and claims the devices, those of one disk side by side, as the probe wants them.
     pub(crate) fn claim(config: &AgentConfig, host: &Host) -> Result<Self, AgentError> {
+        let mut observed = Self::identify(&config.devices, config.region_bytes, host)?;
+        observed._claims = observed.devices.iter().map(claim).collect::<Result<_, _>>()?;
+        tape::check(&observed.devices, config.assume_identical)?;
+        Ok(observed)
+    }
+
+    /// As [`Self::claim`], for one that only looks: others may observe the same devices.
+    pub(crate) fn identify(devices: &[NamedDevice], region_bytes: u32, host: &Host) -> Result<Self, AgentError> {
         let mut named = Vec::new();
-        for device in &config.devices {
+        for device in devices {
             named.push((device.name.clone(), Device::identify_on(&device.path, host)?));
         }
         named.sort_by_key(|(_, device)| (device.disk, device.start));
-        let claims = named.iter().map(|(_, device)| claim(device)).collect::<Result<_, _>>()?;
-        let (names, devices): (_, Vec<Device>) = named.into_iter().unzip();
-        tape::check(&devices, config.assume_identical)?;
-        Ok(Self { names, devices, region_bytes: config.region_bytes, _claims: claims })
+        let (names, devices) = named.into_iter().unzip();
+        Ok(Self { names, devices, region_bytes, _claims: Vec::new() })
     }
 
     pub(crate) fn volumes(&self) -> Vec<Volume> {
@@ -162,44 +168,63 @@ fn make_dir(dir: &Path) -> Result<(), AgentError> {
     made.map_err(|source| AgentError::State { what: "creating", path: dir.to_owned(), source })
 }
 
-/// A probe, and the line of observation it stands for.
-pub(crate) struct Attached {
-    pub probe: Probe,
+/// What a probe is made of, and what is known of the devices it is for.
+pub(crate) struct Specified {
     pub spec: ProbeSpec,
     pub ops: Ops,
     pub units: Vec<Option<Unit>>,
     /// What SCSI disks say of themselves, by volume.
-    said: Vec<Option<Box<ScsiIdentity>>>,
-    rules: Rules,
+    pub said: Vec<Option<Box<ScsiIdentity>>>,
+    pub rules: Rules,
+}
+
+/// Finds out what the probe must know of this kernel and these devices. A standby is fed by it where `replicated` says.
+pub(crate) fn specify(
+    observed: &Observed,
+    layer: Layer,
+    filter: &Filter,
+    ring_bytes: u32,
+    replicated: bool,
+) -> Result<Specified, AgentError> {
+    let btf = Btf::kernel()?;
+    let layout = layout::find(&btf, observed.region_bytes.trailing_zeros())?;
+    let (volumes, tape) = (observed.volumes(), observed.tape());
+    let mut spec = ProbeSpec { volumes, ring_bytes, layout, tape, filter: Default::default() };
+    let units = layer::choose(layer, &observed.devices, &mut spec, &btf)?;
+    // Before the probe sees it.
+    let said = scsi_identity::read_all(&observed.devices, &units);
+    let regions = replicated.then_some(observed.region_bytes);
+    let rules = filtering::rules(filter, regions, (&observed.names, &observed.devices), &units, &btf)?;
+    spec.filter = rules.kernel;
+    Ok(Specified { spec, ops: Ops::of(&btf), units, said, rules })
+}
+
+/// A probe, and the line of observation it stands for.
+pub(crate) struct Attached {
+    pub probe: Probe,
+    specified: Specified,
     identity: Identity,
     picked_up: bool,
 }
 
 /// Picks up the pinned probe if it observes the same volumes since the same attach; loads a new one otherwise.
 fn attach(config: &AgentConfig, observed: &Observed) -> Result<Attached, AgentError> {
-    let btf = Btf::kernel()?;
-    let layout = layout::find(&btf, config.region_bytes.trailing_zeros())?;
-    let (volumes, tape) = (observed.volumes(), observed.tape());
-    let mut spec = ProbeSpec { volumes, ring_bytes: config.ring_bytes, layout, tape, filter: Default::default() };
-    let units = layer::choose(config.layer, &observed.devices, &mut spec, &btf)?;
-    // Before the probe sees it.
-    let said = scsi_identity::read_all(&observed.devices, &units);
-    let rules = filtering::rules(config, &observed.names, &observed.devices, &units, &btf)?;
-    spec.filter = rules.kernel;
-    let (ops, pins) = (Ops::of(&btf), pin_dir(&config.bpffs, &config.group));
-    let saved = Identity::load(&config.dir, &observed.names, &observed.devices, config.region_bytes, &rules.text)?;
+    let mut specified = specify(observed, config.layer, &config.filter, config.ring_bytes, true)?;
+    let (spec, pins) = (&mut specified.spec, pin_dir(&config.bpffs, &config.group));
+    let text = &specified.rules.text;
+    let saved = Identity::load(&config.dir, &observed.names, &observed.devices, config.region_bytes, text)?;
     if let Some(identity) = saved
-        && let Some(probe) = Probe::open(&mut spec, &pins)?
+        && let Some(probe) = Probe::open(spec, &pins)?
     {
         info!("picked up the pinned probe, stream {}", identity.stream());
-        return Ok(Attached { probe, spec, ops, units, said, rules, identity, picked_up: true });
+        return Ok(Attached { probe, specified, identity, picked_up: true });
     }
     if crate::probe::remove(&pins)? {
         warn!("removed a pinned probe that belonged to another state directory, filter or set of devices");
     }
-    let identity = Identity::draw(&observed.names, &observed.devices, config.region_bytes, &rules.text)?;
-    let probe = Probe::load(&mut spec, &pins)?;
-    Ok(Attached { probe, spec, ops, units, said, rules, identity, picked_up: false })
+    let identity = Identity::draw(&observed.names, &observed.devices, config.region_bytes, text)?;
+    let probe = Probe::load(spec, &pins)?;
+    Ok(Attached { probe, specified, identity, picked_up: false })
 }
 
 fn assemble(
@@ -218,12 +243,13 @@ fn assemble_parts(
     disk: RealDisk,
     attached: Attached,
 ) -> Result<Ready, AgentError> {
-    let Attached { mut probe, spec, ops, units, said, rules, identity, picked_up } = attached;
+    let Attached { mut probe, specified, identity, picked_up } = attached;
+    let Specified { spec, ops, units, said, rules } = specified;
     let scope = filtering::scope(&rules);
     probe.forget_queues()?;
     let ring = probe.ring.take().ok_or(crate::probe::ProbeError::Incomplete("RING"))?;
     let probe = Arc::new(probe);
-    learn_anchor(&probe, &config.dir)?;
+    learn_anchor(&probe, Some(&config.dir))?;
     let kernel_map = KernelMap::new(spec.volumes.clone(), observed.sizes(), config.region_bytes);
     let journal_config =
         Config { segment_bytes: config.segment_bytes, total_bytes: config.journal_bytes, sync: config.sync };
@@ -231,6 +257,7 @@ fn assemble_parts(
     let found = Found::look(&mut journal, &recovery, &probe, picked_up)?;
     let capture_config = CaptureConfig {
         max_queued_bytes: MAX_QUEUED_BYTES,
+        max_queued_records: usize::MAX,
         first_seq: found.last_seq.next(),
         hole_timeout: HOLE_TIMEOUT,
     };
@@ -492,19 +519,19 @@ fn volume_info(name: &str, device: &Device) -> VolumeInfo {
 }
 
 /// Makes sure that the probe knows where pages lie. It learns that from the first request of any request-based disk, so
-/// when none has come yet one is caused: a small file is made durable in `dir`, then disks are read.
-pub(crate) fn learn_anchor(probe: &Probe, dir: &Path) -> Result<(), AgentError> {
+/// when none has come yet one is caused: a small file is made durable in `dir`, if one is given, then disks are read.
+pub(crate) fn learn_anchor(probe: &Probe, dir: Option<&Path>) -> Result<(), AgentError> {
     let known = || probe.order.word(0, ORDER_ANCHOR_PAGE).load(Ordering::Acquire) != 0;
-    let nudges = std::iter::once_with(|| nudge(dir)).chain(read_disks());
+    let nudges = dir.into_iter().map(nudge).chain(read_disks());
     let mut nudges = nudges.take_while(|()| !known());
     nudges.by_ref().for_each(drop);
     if known() {
         return Ok(());
     }
+    let not_one = dir.map(|dir| format!(", or give a --dir on one ({} is not)", dir.display())).unwrap_or_default();
     Err(AgentError::Usage(format!(
         "the probe learns from requests of a blk-mq disk where the kernel keeps pages, and none came: attach while one \
-         is readable, or give a --dir on one ({} is not)",
-        dir.display()
+         is readable{not_one}"
     )))
 }
 

@@ -9,6 +9,7 @@
 //! [`Writer`] never keeps more than one packet. [`Reader`] takes what is whole of a file that was cut, says how much was
 //! left, and names where a damaged one is damaged; it never allocates by a length that it has not checked.
 
+pub mod chain;
 mod change;
 mod equivalent;
 mod error;
@@ -17,12 +18,17 @@ pub mod explore;
 mod fc;
 mod holes;
 mod image;
+pub mod input;
+mod line;
 mod meta;
 mod moment;
 mod option;
+mod output;
 mod reader;
 pub mod rebuild;
+mod select;
 mod series;
+mod summary;
 mod time;
 mod writer;
 
@@ -32,10 +38,14 @@ pub use error::{OptionError, ReadError, WriteError};
 pub use excerpt::{Excerpt, ExcerptError, Expected, LeftOut, Part};
 pub use holes::Hole;
 pub use image::{Aside, Base, Image, ImageError, Progress as CopyProgress};
+pub use line::{Kind, Lines};
 pub use meta::{Device, Filtered, Lost, Section, Statistics};
 pub use moment::{Before, Moment, MomentError};
 pub use option::PRIVATE_ENTERPRISE_NUMBER;
+pub use output::Output;
 pub use reader::{CapturedEntry, Item, Reader, Tail};
+pub use select::{Blocks, Selection};
 pub use series::{CutFile, Series, SeriesError};
+pub use summary::{Mark, Summary, Tally};
 pub use time::Utc;
 pub use writer::{MAX_FRAME_DATA, Writer};

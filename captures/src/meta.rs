@@ -32,6 +32,8 @@ pub struct Section {
     pub payload: bool,
     /// Content kept of each command, in bytes, if there was a limit.
     pub snap_len: Option<u32>,
+    /// Which part of a capture in several files it is, from 1; 0 of a capture in one.
+    pub part: u32,
 }
 
 /// One device, and the interface that its commands are on.
@@ -80,23 +82,42 @@ pub struct Statistics {
     pub reads: u64,
     /// Their bytes.
     pub read_bytes: u64,
+    /// Commands that had begun at the end and not ended; they are not in the file.
+    pub in_flight: u64,
 }
 
-/// What did not come into the file, by reason.
+impl Statistics {
+    /// What came since `earlier`; what is no sum stays.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            ended_ns: self.ended_ns,
+            records: self.records.saturating_sub(earlier.records),
+            payload_bytes: self.payload_bytes.saturating_sub(earlier.payload_bytes),
+            lost: self.lost.since(&earlier.lost),
+            filtered: self.filtered.since(&earlier.filtered),
+            reads: self.reads.saturating_sub(earlier.reads),
+            read_bytes: self.read_bytes.saturating_sub(earlier.read_bytes),
+            in_flight: self.in_flight,
+        }
+    }
+}
+
+/// What did not come into the file, or not whole, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Lost {
     /// Completions that the ring had no room for.
     pub completions: u64,
-    /// Commands without room in the table of those in flight.
-    pub table_full: u64,
-    /// Commands whose end was not seen.
+    /// Commands whose end was not seen, of which the file has a mark only.
     pub unseen: u64,
-    /// Changes whose issue was not seen.
-    pub untracked: u64,
     /// Commands of a kind that is never carried, or that straddle a volume's border.
     pub uncarried: u64,
-    /// Payloads that had no room, came incomplete or could not be read. Their commands are in the file.
+    /// Commands that were captured and that the output did not take, such as a full disk.
+    pub unwritten: u64,
+    /// Changes whose issue was not seen. They are in the file without payload, process and time of issue.
+    pub untracked: u64,
+    /// Commands without the payload that they should have. They are in the file.
     pub payloads: u64,
 }
 
@@ -104,13 +125,39 @@ impl Lost {
     /// Commands that are not in the file.
     #[must_use]
     pub const fn commands(&self) -> u64 {
-        self.completions + self.table_full + self.unseen + self.untracked + self.uncarried
+        self.completions + self.unseen + self.uncarried + self.unwritten
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            completions: self.completions.saturating_sub(earlier.completions),
+            unseen: self.unseen.saturating_sub(earlier.unseen),
+            untracked: self.untracked.saturating_sub(earlier.untracked),
+            uncarried: self.uncarried.saturating_sub(earlier.uncarried),
+            unwritten: self.unwritten.saturating_sub(earlier.unwritten),
+            payloads: self.payloads.saturating_sub(earlier.payloads),
+        }
+    }
+
+    /// What was lost, in words; empty when nothing was.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let all = [
+            (self.completions, "completions without room in the ring"),
+            (self.unseen, "commands that ended unseen"),
+            (self.uncarried, "changes of a kind that is not carried"),
+            (self.unwritten, "commands that the output did not take"),
+            (self.untracked, "issues of changes"),
+            (self.payloads, "payloads"),
+        ];
+        let words = all.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        words.collect::<Vec<_>>().join(", ")
     }
 
     /// Whether nothing was lost.
     #[must_use]
     pub const fn is_nothing(&self) -> bool {
-        self.commands() == 0 && self.payloads == 0
+        self.commands() == 0 && self.untracked == 0 && self.payloads == 0
     }
 }
 
@@ -133,5 +180,14 @@ impl Filtered {
     #[must_use]
     pub const fn sum(&self) -> u64 {
         self.range + self.operation + self.process + self.cgroup
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            range: self.range.saturating_sub(earlier.range),
+            operation: self.operation.saturating_sub(earlier.operation),
+            process: self.process.saturating_sub(earlier.process),
+            cgroup: self.cgroup.saturating_sub(earlier.cgroup),
+        }
     }
 }

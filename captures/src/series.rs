@@ -1,8 +1,7 @@
 //! Several capture files, one after the other, as one capture.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use formats::entry::PayloadInfo;
@@ -97,7 +96,7 @@ pub struct CutFile {
     pub bytes: u64,
 }
 
-type Input = BufReader<Box<dyn Read + Send>>;
+type Input = Box<dyn Read + Send>;
 
 /// Reads files as one capture. Numbers that are missing between two of them come as a gap.
 pub struct Series {
@@ -263,10 +262,8 @@ impl Series {
 }
 
 fn open(path: &Path) -> Result<Reader<Input>, SeriesError> {
-    let file = File::open(path).map_err(|source| SeriesError::Open { path: path.to_owned(), source })?;
-    let input: Box<dyn Read + Send> = Box::new(file);
-    let reader = Reader::new(BufReader::with_capacity(1 << 20, input));
-    reader.map_err(|source| SeriesError::Read { path: path.to_owned(), source: Box::new(source) })
+    let input = crate::input::open(path).map_err(|source| SeriesError::Open { path: path.to_owned(), source })?;
+    Reader::new(input).map_err(|source| SeriesError::Read { path: path.to_owned(), source: Box::new(source) })
 }
 
 /// The first and the last completion that an item stands for.

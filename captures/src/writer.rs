@@ -39,6 +39,8 @@ const TEXT_DISSECTOR: &str = "data-text-lines";
 pub struct Writer<W: Write> {
     out: PcapNgWriter<Counted<W>>,
     devices: Vec<Device>,
+    /// Commands so far, by device.
+    records: Vec<u64>,
     snap_len: Option<u32>,
     /// Commands so far.
     exchanges: u32,
@@ -84,6 +86,7 @@ impl<W: Write> Writer<W> {
         let mut writer = Self {
             out: PcapNgWriter::with_section_header(counted, block)?,
             devices: devices.to_vec(),
+            records: vec![0; devices.len()],
             snap_len: section.snap_len,
             exchanges: 0,
             notes: None,
@@ -151,6 +154,7 @@ impl<W: Write> Writer<W> {
         let frames_len = (content.len() + data_out.len()) as u32;
         let ours = option::encode_entry(header, inline, content.len() as u32, frames_len);
         self.exchanges = self.exchanges.wrapping_add(1);
+        self.records[interface] += 1;
         let to =
             To { interface: interface as u32, exchange: Exchange { volume: record.volume.0, number: self.exchanges } };
         let (issued, completed) = (record.origin.issued_ns, record.origin.completed_ns);
@@ -275,7 +279,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes what came of the capture: all of it with the first device, where the packets and losses are told in
-    /// pcapng's own words too.
+    /// pcapng's own words too, and with the others how many commands they have.
     ///
     /// # Errors
     /// When the output fails.
@@ -284,6 +288,12 @@ impl<W: Write> Writer<W> {
         if self.devices.is_empty() {
             return Ok(());
         }
+        let timestamp = Duration::from_nanos(statistics.ended_ns);
+        for (interface_id, records) in (0..).zip(&self.records).skip(1) {
+            let options = vec![O::IsbUsrDeliv(*records)];
+            self.out.write_pcapng_block(InterfaceStatisticsBlock { interface_id, timestamp, options })?;
+        }
+        // Last, so that whoever finds it has found everything.
         let lost = statistics.lost.commands();
         let options = vec![
             O::IsbEndTime(Duration::from_nanos(statistics.ended_ns)),
@@ -293,7 +303,6 @@ impl<W: Write> Writer<W> {
             O::IsbUsrDeliv(statistics.records),
             O::Common(json("the statistics", statistics)?),
         ];
-        let timestamp = Duration::from_nanos(statistics.ended_ns);
         self.out.write_pcapng_block(InterfaceStatisticsBlock { interface_id: 0, timestamp, options })?;
         Ok(())
     }
@@ -304,6 +313,11 @@ impl<W: Write> Writer<W> {
     /// When the output fails.
     pub fn flush(&mut self) -> Result<(), WriteError> {
         Ok(self.out.get_mut().flush()?)
+    }
+
+    /// The output, for what only it can do.
+    pub fn output(&mut self) -> &mut W {
+        &mut self.out.get_mut().out
     }
 
     /// Bytes written so far.

@@ -12,6 +12,7 @@ use crate::commands::replay::Replay;
 use crate::exit::EXIT_CODES;
 use crate::filter::FilterArgs;
 use crate::scsi::ScsiArgs;
+use crate::select::SelectArgs;
 use crate::units::{Size, Sync, Time};
 
 /// Watches a disk in use with eBPF and keeps a second one byte-identical.
@@ -42,6 +43,12 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Observe devices and ship what changes to a standby, until interrupted
     Attach(Attach),
+    /// Capture what devices complete into a pcapng file or a pipe, until interrupted
+    Capture(Box<Capture>),
+    /// Show the commands of a capture, a line each
+    Show(Show),
+    /// Tell what a capture holds
+    Info(Info),
     /// Stop observing: ends a running agent and takes its probe out of the kernel
     Detach(Detach),
     /// Receive changes and apply them to devices or image files, until interrupted
@@ -139,6 +146,88 @@ pub(crate) struct Attach {
     /// What is captured.
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+}
+
+/// Arguments of `capture`.
+#[derive(Debug, Args)]
+pub(crate) struct Capture {
+    /// Devices to capture as one group with one order: disks, partitions or a tape; a SCSI one by its address too (2:0:0:0)
+    #[arg(value_name = "DEV", required = true)]
+    pub(crate) devices: Vec<PathBuf>,
+    /// The file, on none of the devices; `-` for standard output, such as a pipe into tshark
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Replace the file, or the parts, that are there
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Names of the volumes, in the order of the devices [default: the kernel's names]
+    #[arg(long = "name", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// What is captured of SCSI disks: auto, block or scsi (CDB, data, sense; also of what programs send)
+    #[arg(long, value_name = "LAYER", default_value = "auto")]
+    pub(crate) layer: agent::Layer,
+    /// Capture addresses, times and statuses, but nothing of what is written
+    #[arg(long)]
+    pub(crate) no_payload: bool,
+    /// Keep so many bytes of each command's content; its checksum is of all of it
+    #[arg(long, value_name = "SIZE", conflicts_with = "no_payload")]
+    pub(crate) snap_len: Option<Size>,
+    /// End after this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) duration: Option<Time>,
+    /// Largest size: the capture ends before it is reached, or, in parts, the oldest are removed
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<Size>,
+    /// Go on in a new file (FILE-000001.pcapng, ...) before one gets larger than this
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) rotate_size: Option<Size>,
+    /// Go on in a new file after this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) rotate_time: Option<Time>,
+    /// Compress with zstd, at this level from 1 to 19
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "3",
+          value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub(crate) zstd: Option<i32>,
+    /// Size of the ring between kernel and agent, a power of two
+    #[arg(long, value_name = "SIZE", default_value = "64M")]
+    pub(crate) ring_size: Size,
+    /// Bytes of payload that may wait for a slow output before payload is dropped, and counted
+    #[arg(long, value_name = "SIZE", default_value = "128M")]
+    pub(crate) buffer: Size,
+    /// Print what it came to as JSON, at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What is captured.
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// A capture, compressed or not; `-` for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show the first bytes of what was written
+    #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "64")]
+    pub(crate) payload: Option<u32>,
+    /// What is shown.
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+}
+
+/// Arguments of `info`.
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    /// A capture, compressed or not; `-` for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `detach`.

@@ -13,6 +13,7 @@ mod node;
 mod offline;
 mod progress;
 mod scsi;
+mod select;
 mod signals;
 mod units;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::node::view::View;
-use crate::units::bytes;
+use crate::units::{bytes, duration};
 
 /// How often a service that is no terminal's says how it is.
 const LOG_EVERY: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ pub(crate) struct Meter {
     logged: Option<(Instant, String)>,
 }
 
-/// Bytes per second between two looks.
+/// Bytes, or whatever is counted, per second between two looks.
 struct Rate {
     at: Instant,
     bytes: u64,
@@ -28,6 +28,10 @@ struct Rate {
 }
 
 impl Rate {
+    fn new() -> Self {
+        Self { at: Instant::now(), bytes: 0, per_second: 0.0 }
+    }
+
     fn update(&mut self, bytes: u64) -> f64 {
         let past = self.at.elapsed().as_secs_f64();
         if past >= 0.5 {
@@ -59,8 +63,7 @@ impl Meter {
     /// On this process's terminal, if it has one.
     pub(crate) fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(ProgressBar::new_spinner);
-        let rate = Rate { at: Instant::now(), bytes: 0, per_second: 0.0 };
-        Self { bar, rate, resync: 0, logged: None }
+        Self { bar, rate: Rate::new(), resync: 0, logged: None }
     }
 
     /// Shows how it is.
@@ -96,6 +99,58 @@ fn show_live(bar: &ProgressBar, view: &View, rate: f64, resync: u64) {
 }
 
 impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Shows how a capture goes on: a live line on a terminal, log lines elsewhere.
+pub(crate) struct CaptureMeter {
+    bar: Option<ProgressBar>,
+    commands: Rate,
+    written: Rate,
+    start: Instant,
+    logged: Instant,
+}
+
+impl CaptureMeter {
+    /// On this process's terminal, if it has one.
+    pub(crate) fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(ProgressBar::new_spinner);
+        let (commands, written, now) = (Rate::new(), Rate::new(), Instant::now());
+        Self { bar, commands, written, start: now, logged: now }
+    }
+
+    /// Shows commands and bytes written so far, and what was lost.
+    pub(crate) fn show(&mut self, commands: u64, written: u64, lost: &captures::Lost) {
+        let (per_second, speed) = (self.commands.update(commands), self.written.update(written));
+        let lost = lost.words();
+        let line = || {
+            format!(
+                "{} · {commands} commands, {per_second:.0}/s · {} written, {}/s · lost: {}",
+                duration(self.start.elapsed()),
+                bytes(written),
+                bytes(speed as u64),
+                if lost.is_empty() { "nothing" } else { &lost },
+            )
+        };
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(line());
+                bar.tick();
+            }
+            None if self.logged.elapsed() >= LOG_EVERY => {
+                tracing::info!("{}", line());
+                self.logged = Instant::now();
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for CaptureMeter {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -2,6 +2,7 @@
 //! `cargo test -p system-tests --test loop -- --ignored --test-threads 1`.
 #![allow(missing_docs)]
 
+mod captures;
 mod crashes;
 mod filters;
 mod rig;

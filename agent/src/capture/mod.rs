@@ -100,6 +100,8 @@ pub struct Capture {
 pub struct CaptureConfig {
     /// Payload is dropped while more than this waits to be written.
     pub max_queued_bytes: u64,
+    /// Nothing more is taken from the ring while so many records wait.
+    pub max_queued_records: usize,
     /// First `seq` expected.
     pub first_seq: Seq,
     /// How long a hole in the numbers may stay before it counts as a loss.
@@ -127,6 +129,7 @@ impl Capture {
             first_seq: config.first_seq,
             waiting_bytes: 0,
             max_queued_bytes: config.max_queued_bytes,
+            max_queued_records: config.max_queued_records,
             hole_timeout: config.hole_timeout,
             tail: None,
             start: Instant::now(),
@@ -142,9 +145,14 @@ impl Capture {
         }
     }
 
+    /// Says that the thread is to end when what the ring holds has been handed over; does not wait for it.
+    pub fn finish(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+    }
+
     /// Ends the thread after what it holds has been handed over.
     pub fn stop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
+        self.finish();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread has been reported by its own hook; there is nothing to join then.
             let _ = thread.join();
@@ -154,6 +162,8 @@ impl Capture {
 
 impl Drop for Capture {
     fn drop(&mut self) {
+        // Nobody takes any more, so the thread must not wait for room.
+        self.batches.abandon();
         self.stop();
     }
 }
@@ -181,6 +191,7 @@ struct Worker {
     /// Bytes of payload that the sequencer holds.
     waiting_bytes: u64,
     max_queued_bytes: u64,
+    max_queued_records: usize,
     hole_timeout: Duration,
     /// Completions up to this number were missing since then.
     tail: Option<(u64, Duration)>,
@@ -194,6 +205,13 @@ impl Worker {
         }
         let mut idle = 0;
         loop {
+            if self.batches.records() >= self.max_queued_records {
+                // The ring is the last to hold; what it cannot is counted.
+                self.make_room();
+                self.tail = None;
+                std::thread::sleep(PAUSE);
+                continue;
+            }
             let (taken, emptied) = self.drain();
             self.hand_over();
             self.make_room();

@@ -18,7 +18,19 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct State {
     batches: VecDeque<Batch>,
+    /// Records in them, gaps included.
+    records: usize,
     closed: bool,
+    /// Whether nobody takes any more.
+    abandoned: bool,
+}
+
+impl State {
+    fn pop(&mut self) -> Option<Batch> {
+        let batch = self.batches.pop_front()?;
+        self.records -= batch.len();
+        Some(batch)
+    }
 }
 
 /// What [`Queue::take`] found.
@@ -38,8 +50,26 @@ impl Queue {
     }
 
     pub(super) fn put(&self, batch: Batch) {
-        self.state().batches.push_back(batch);
+        let mut state = self.state();
+        if !state.abandoned {
+            state.records += batch.len();
+            state.batches.push_back(batch);
+        }
+        drop(state);
         self.changed.notify_one();
+    }
+
+    /// Records that wait.
+    pub(super) fn records(&self) -> usize {
+        self.state().records
+    }
+
+    /// Says that nobody takes any more: what waits, and what comes, is dropped.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        state.abandoned = true;
+        state.records = 0;
+        state.batches.clear();
     }
 
     pub(super) fn close(&self) {
@@ -52,7 +82,7 @@ impl Queue {
         let waiting = |state: &mut State| state.batches.is_empty() && !state.closed;
         let waited = self.changed.wait_timeout_while(self.state(), patience, waiting);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match state.batches.pop_front() {
+        match state.pop() {
             Some(batch) => Taken::Batch(batch),
             None if state.closed => Taken::Closed,
             None => Taken::Nothing,
@@ -61,7 +91,7 @@ impl Queue {
 
     /// The oldest batch, if there is one.
     pub fn try_take(&self) -> Option<Batch> {
-        self.state().batches.pop_front()
+        self.state().pop()
     }
 
     /// Copies the payload of all that waits out of the ring.

@@ -7,7 +7,7 @@ pub mod kernel_map;
 mod log;
 pub mod regions;
 pub mod shipper;
-mod sweeper;
+pub(crate) mod sweeper;
 
 pub use dirty_file::{DirtyFile, Persisted};
 pub use log::{CURSOR, Log, LogError, LogParts};

@@ -247,6 +247,24 @@ impl Probe {
     }
 }
 
+/// The links of a probe that is pinned nowhere: it observes as long as this lives, and no longer than this process.
+pub struct Held {
+    _links: Vec<FdLink>,
+}
+
+/// Loads and attaches a probe for `spec` that ends with this process, however that ends. `pin_dir` is there only while
+/// this runs.
+///
+/// # Errors
+/// Names the step that failed. Nothing stays in the kernel then.
+pub fn load_held(spec: &mut ProbeSpec, pin_dir: &Path) -> Result<(Probe, Held), ProbeError> {
+    let probe = Probe::load(spec, pin_dir)?;
+    let links: Result<Vec<FdLink>, ProbeError> = programs(spec).iter().map(|name| probe.pins.link(name)).collect();
+    let removed = pins::remove(pin_dir);
+    removed?;
+    Ok((probe, Held { _links: links? }))
+}
+
 /// Takes the probe pinned under `pin_dir` out of the kernel.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapData;
+use aya::programs::links::{FdLink, PinnedLink};
 
 use super::ProbeError;
 use super::ring::Ring;
@@ -69,6 +70,12 @@ impl Pins {
         let info = map.info().map_err(|error| self.error("reading", name, error))?;
         let fd = map.fd().as_fd().try_clone_to_owned().map_err(|error| self.error("opening", name, error))?;
         Ok(Ring::map(fd, info.max_entries())?)
+    }
+
+    /// Opens the pinned link of `program`.
+    pub(super) fn link(&self, program: &str) -> Result<FdLink, ProbeError> {
+        let name = format!("link_{program}");
+        PinnedLink::from_pin(self.path(&name)).map(FdLink::from).map_err(|error| self.error("opening", &name, error))
     }
 
     /// The kernel's id of a pinned program.

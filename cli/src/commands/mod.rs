@@ -2,15 +2,18 @@
 
 mod attach;
 mod bench;
+mod capture;
 mod detach;
 mod doctor;
 mod drain;
 pub(crate) mod explore;
 mod generate;
+mod info;
 pub(crate) mod rebuild;
 pub(crate) mod replay;
 mod replay_bench;
 mod service;
+mod show;
 mod standby;
 mod status;
 pub(crate) mod verify;
@@ -43,6 +46,9 @@ pub(crate) fn run(cli: Cli) -> Done {
     match cli.command {
         Command::Doctor(args) => doctor::run(&args),
         Command::Attach(args) => attach::run(args, &context),
+        Command::Capture(args) => capture::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Info(args) => info::run(&args),
         Command::Detach(args) => detach::run(&args, &context),
         Command::Standby(args) => standby::run(args, &context),
         Command::Status(args) => status::run(&args, &context),

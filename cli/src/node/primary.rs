@@ -111,7 +111,7 @@ fn check_sizes(args: &Attach) -> Done {
     power_of_two("--region-size", args.region_size, 4096, 16 << 20)
 }
 
-fn power_of_two(flag: &str, size: Option<Size>, min: u64, max: u64) -> Done {
+pub(crate) fn power_of_two(flag: &str, size: Option<Size>, min: u64, max: u64) -> Done {
     match size {
         Some(Size(bytes)) if !bytes.is_power_of_two() || !(min..=max).contains(&bytes) => {
             let (min, max) = (Size(min), Size(max));
@@ -121,7 +121,7 @@ fn power_of_two(flag: &str, size: Option<Size>, min: u64, max: u64) -> Done {
     }
 }
 
-fn identify(paths: &[PathBuf]) -> Done<Vec<Device>> {
+pub(crate) fn identify(paths: &[PathBuf]) -> Done<Vec<Device>> {
     if paths.is_empty() {
         return Err(usage("name a device to observe, such as /dev/sdb"));
     }
@@ -145,7 +145,7 @@ fn no_device(error: DeviceError) -> Failure {
     Failure::new(exit, error)
 }
 
-fn named(names: &[String], devices: &[Device]) -> Done<Vec<NamedDevice>> {
+pub(crate) fn named(names: &[String], devices: &[Device]) -> Done<Vec<NamedDevice>> {
     if names.len() > devices.len() {
         return Err(usage(&format!("{} names for {} devices", names.len(), devices.len())));
     }

@@ -117,7 +117,8 @@ impl Log {
     }
 
     fn sweep(&mut self) {
-        let unseen = self.sweeper.sweep(&self.core);
+        let inflight = self.core.volumes.iter().map(|volume| volume.inflight.as_path());
+        let unseen = self.sweeper.sweep(&self.core.probe, !self.core.filter.is_empty(), inflight);
         let after = self.core.kernel_seq();
         for command in unseen {
             self.core.engine().mark(command.volume, command.range, after);

@@ -1,0 +1,171 @@
+//! `info`: what a capture holds.
+
+use captures::{Device, Section, Summary, Tail, Tally, Utc};
+use serde::Serialize;
+
+use super::show::{open, unreadable};
+use super::{print, print_json};
+use crate::args::Info;
+use crate::exit::Done;
+use crate::units::bytes;
+
+/// Marks that are listed on the terminal; JSON has more.
+const SHOWN: usize = 10;
+
+pub(super) fn run(args: &Info) -> Done {
+    let mut reader = open(&args.file)?;
+    let mut summary = Summary::default();
+    let error = loop {
+        match reader.next_item() {
+            Ok(Some(item)) => summary.add(&item),
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+    };
+    let known = Known {
+        section: reader.section(),
+        devices: reader.devices().collect(),
+        summary: &summary,
+        foreign_packets: reader.foreign(),
+        cut_at: reader.tail().map(|tail| tail.offset),
+        cut_bytes: reader.tail().map_or(0, |tail: Tail| tail.bytes),
+        damage: error.as_ref().map(ToString::to_string),
+    };
+    if args.json {
+        print_json(&known)?
+    } else {
+        print(&known.words())?
+    }
+    error.map_or(Ok(()), |error| Err(unreadable(&args.file, error)))
+}
+
+/// All that is known of a capture.
+#[derive(Serialize)]
+struct Known<'a> {
+    section: &'a Section,
+    devices: Vec<&'a Device>,
+    summary: &'a Summary,
+    /// Packets of other programs.
+    foreign_packets: u64,
+    /// Where the last whole entry ends, in bytes of what is not compressed; none of a file that is whole.
+    cut_at: Option<u64>,
+    /// Bytes after that.
+    cut_bytes: u64,
+    /// Why the rest cannot be read.
+    damage: Option<String>,
+}
+
+impl Known<'_> {
+    fn words(&self) -> String {
+        let mut lines = self.about();
+        lines.extend(self.devices.iter().flat_map(|device| self.device(device)));
+        lines.extend(self.contents());
+        lines.extend(self.end());
+        lines.into_iter().map(|(name, text)| format!("{name:<12} {text}\n")).collect()
+    }
+
+    fn about(&self) -> Vec<(String, String)> {
+        let section = self.section;
+        let mut lines = vec![
+            line("captured by", format!("{} on {}", section.program, section.host)),
+            line("kernel", format!("{}, {}", section.kernel, section.machine)),
+            line("stream", section.stream.clone()),
+        ];
+        let zone = if section.time_zone.is_empty() { "" } else { &format!(" (the host is in {})", section.time_zone) };
+        lines.push(line("began", format!("{}{zone}", Utc(section.started_ns))));
+        if section.part > 0 {
+            lines.push(line("part", section.part.to_string()));
+        }
+        if !section.filter.is_empty() {
+            lines.push(line("filter", section.filter.clone()));
+        }
+        let payload = match (section.payload, section.snap_len) {
+            (false, _) => "not captured".to_owned(),
+            (true, Some(len)) => format!("{len} bytes of each command"),
+            (true, None) => "all".to_owned(),
+        };
+        lines.push(line("payload", payload));
+        lines
+    }
+
+    fn device(&self, device: &Device) -> Vec<(String, String)> {
+        let words = [device.model.as_deref(), device.serial.as_deref(), device.address.as_deref()];
+        let words: Vec<&str> = words.into_iter().flatten().collect();
+        let size = format!("{} in blocks of {}", bytes(device.size), device.block_size);
+        let text = format!("{} ({}), {size}, {}", device.path, device.layer, words.join(" "));
+        let mut lines = vec![line(&device.name, text.trim_end_matches([',', ' ']).to_owned())];
+        let tallies = self.summary.by_device.get(&device.volume).into_iter().flatten();
+        lines.extend(tallies.map(|(op, tally)| line("", tally_words(op, tally))));
+        lines
+    }
+
+    fn contents(&self) -> Vec<(String, String)> {
+        let summary = self.summary;
+        let mut lines = Vec::new();
+        let seq = summary.seq.map(|(first, last)| format!(", seq {first} to {last}")).unwrap_or_default();
+        lines.push(line("commands", format!("{}{seq}", summary.commands)));
+        if let Some((first, last)) = summary.span_ns {
+            let seconds = last.saturating_sub(first) as f64 / 1e9;
+            lines.push(line("time", format!("{} to {} ({seconds:.3} s)", Utc(first), Utc(last))));
+        }
+        lines.push(line("content", format!("{} kept", bytes(summary.content_bytes))));
+        let some = [
+            (summary.zeros, "commands of zeros, which are only said"),
+            (summary.without_payload, "writes without payload"),
+            (summary.cut, "commands of which a part is kept"),
+            (summary.regions, "regions that were read back"),
+            (self.foreign_packets, "packets of other programs"),
+        ];
+        lines.extend(
+            some.iter().filter(|(count, _)| *count > 0).map(|(count, what)| line("", format!("{count} {what}"))),
+        );
+        for mark in summary.marks.iter().take(SHOWN) {
+            lines.push(line("mark", format!("{} {}", Utc(mark.at_ns), mark.text)));
+        }
+        if summary.mark_count as usize > SHOWN {
+            lines.push(line("", format!("{} marks in all", summary.mark_count)));
+        }
+        lines
+    }
+
+    fn end(&self) -> Vec<(String, String)> {
+        let mut lines = Vec::new();
+        if self.summary.gaps > 0 {
+            let (gaps, completions) = (self.summary.gaps, self.summary.gap_completions);
+            lines.push(line("gaps", format!("{completions} completions are missing, in {gaps} places")));
+        }
+        match &self.summary.statistics {
+            Some(end) => {
+                let lost = end.lost.words();
+                lines.push(line("lost", if lost.is_empty() { "nothing".to_owned() } else { lost }));
+                lines.push(line("kept out", format!("{} by the filter", end.filtered.sum())));
+                lines.push(line("reads", format!("{} of {}, counted only", end.reads, bytes(end.read_bytes))));
+                lines.push(line("in flight", format!("{} at the end, not captured", end.in_flight)));
+                lines.push(line("ended", Utc(end.ended_ns).to_string()));
+            }
+            None => lines.push(line("ended", "not in order: what was lost is not known".to_owned())),
+        }
+        if let Some(at) = self.cut_at {
+            lines.push(line("cut", format!("{} bytes after byte {at} are no whole entry", self.cut_bytes)));
+        }
+        if let Some(damage) = &self.damage {
+            lines.push(line("damage", damage.clone()));
+        }
+        lines
+    }
+}
+
+fn line(name: &str, text: String) -> (String, String) {
+    (name.to_owned(), text)
+}
+
+fn tally_words(op: &str, tally: &Tally) -> String {
+    let mean = tally.took_ns as f64 / 1e3 / tally.commands.max(1) as f64;
+    let failed = if tally.failed > 0 { format!(", {} failed", tally.failed) } else { String::new() };
+    format!(
+        "{op:<13} {:>9}, {}{failed}, {mean:.1} µs on average, {:.1} at most",
+        tally.commands,
+        bytes(tally.bytes),
+        tally.longest_ns as f64 / 1e3
+    )
+}
