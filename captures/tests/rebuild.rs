@@ -178,9 +178,9 @@ fn marks_are_moments() {
     let path = scene.path("capture");
     std::fs::write(&path, writer.finish().unwrap()).unwrap();
     let output = scene.path("image");
-    let report = scene.rebuild(&[path.clone()], "first", &output).unwrap();
+    let report = scene.rebuild(std::slice::from_ref(&path), "first", &output).unwrap();
     assert_eq!((report.seq, report.ended_in_order), (1, false));
-    let refused = |at: &str| scene.rebuild(&[path.clone()], at, &output).expect_err("no such moment");
+    let refused = |at: &str| scene.rebuild(std::slice::from_ref(&path), at, &output).expect_err("no such moment");
     assert!(matches!(refused("nowhere"), RebuildError::Moment(MomentError::NoMark(_))));
     assert!(matches!(refused("twice"), RebuildError::Moment(MomentError::ManyMarks { count: 2, .. })));
     assert!(matches!(refused("3"), RebuildError::Moment(MomentError::SeqBeyond { .. })));
@@ -278,7 +278,7 @@ fn a_file_that_was_cut_gives_what_lies_before() {
     );
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() - 100]).unwrap();
-    let report = scene.rebuild(&[file.clone()], "end", &output).unwrap();
+    let report = scene.rebuild(std::slice::from_ref(&file), "end", &output).unwrap();
     assert_eq!((report.seq, report.records), (1, 1));
     assert!(!report.ended_in_order && report.cut[0].bytes > 0);
 }
@@ -300,7 +300,7 @@ fn bases_and_outputs_are_checked_before_anything_is_written() {
         force: true,
         allow_holes: false,
     };
-    let mut go = |request: &Request<'_>| rebuild(request, &mut |_, _, _| true);
+    let go = |request: &Request<'_>| rebuild(request, &mut |_, _, _| true);
     assert!(matches!(go(&request(None, &output)), Err(RebuildError::Series(SeriesError::WhichVolume(_)))));
     assert!(matches!(go(&request(Some("sdx"), &output)), Err(RebuildError::Series(SeriesError::NoVolume { .. }))));
     assert!(matches!(

@@ -48,7 +48,7 @@ pub struct Report {
 pub struct Failing {
     /// Power fails after this completion.
     pub seq: u64,
-    /// When that was.
+    /// When that was; empty before the first one.
     pub time: String,
     /// What the check said.
     pub verdict: Verdict,
@@ -159,7 +159,7 @@ pub(super) fn failing(log: &Log, cut: &Cut, checked: &Checked) -> Failing {
     let at = log.behind(cut.point.seq).checked_sub(1).map(|at| log.steps[at].record.origin.completed_ns);
     Failing {
         seq: cut.point.seq,
-        time: Utc(at.unwrap_or(0)).to_string(),
+        time: at.map(|at| Utc(at).to_string()).unwrap_or_default(),
         verdict: checked.verdict,
         output: checked.output.clone(),
         difference: Vec::new(),

@@ -18,7 +18,6 @@ use crate::meta::Device;
 use crate::moment::{Before, Moment};
 use crate::rebuild::{Follower, LISTED_HOLES};
 use crate::series::Series;
-use crate::time::Utc;
 
 /// Which state: its cut, and its place among the states of that.
 type StateId = (usize, usize);
@@ -319,7 +318,6 @@ impl<'a> Search<'a> {
         let cut = self.cut(id.0);
         let fates = self.states(&cut).swap_remove(id.1);
         let mut told = failing(&self.common.log, &cut, checked);
-        told.time = if cut.point.seq == 0 { Utc(0).to_string() } else { told.time };
         let mut less = Less {
             search: self,
             bench: Bench::new(self.common, self.request.jobs)?,
@@ -374,11 +372,10 @@ impl Less<'_> {
         let difference = minimise(differs, &mut |places| self.fails(&chosen(&whole, fates, places)))?;
         let with = chosen(&whole, fates, &difference);
         let kinds: Vec<Kind> = self.cut.open().map(|tail| tail.kind).collect();
-        let others = (0..with.len()).filter(|at| kinds[*at] == Kind::Completed && !difference.contains(at)).collect();
+        let is_other = |at: &usize| kinds[*at] == Kind::Completed && !difference.contains(at);
+        let others: Vec<usize> = (0..with.len()).filter(is_other).collect();
         let mut bare = with.clone();
-        for at in &others as &Vec<usize> {
-            bare[*at] = Fate::Lost;
-        }
+        others.iter().for_each(|at| bare[*at] = Fate::Lost);
         let needed = minimise(others, &mut |places| self.fails(&chosen(&bare, &with, places)))?;
         let fates = chosen(&bare, &with, &needed);
         Ok(Fewest { fates, difference, needed })

@@ -55,6 +55,9 @@ pub(super) fn volume(header: &EntryHeader) -> Option<VolumeIndex> {
     }
 }
 
+/// Nobody watches the clock.
+pub(super) const NOBODY: u64 = u64::MAX;
+
 /// The state of a replay. Times are nanoseconds of the replay's own clock.
 pub(super) struct Core {
     pace: Pace,
@@ -70,8 +73,8 @@ pub(super) struct Core {
     recorded_begin: Option<u64>,
     /// Bytes of payload that are held.
     pub(super) ahead: u64,
-    /// A worker watches the clock.
-    pub(super) watched: bool,
+    /// A worker watches the clock until this time, or [`NOBODY`] does.
+    pub(super) watched: u64,
     pub(super) over: bool,
     pub(super) failure: Option<String>,
     pub(super) tally: Tally,
@@ -90,7 +93,7 @@ impl Core {
             begin: 0,
             recorded_begin: None,
             ahead: 0,
-            watched: false,
+            watched: NOBODY,
             over: false,
             failure: None,
             tally: Tally::new()?,

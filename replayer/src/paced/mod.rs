@@ -26,7 +26,7 @@ use thiserror::Error;
 
 pub use fidelity::{DepthReport, Fidelity, Quantiles};
 
-use self::core::{Core, Waiting};
+use self::core::{Core, NOBODY, Waiting};
 use crate::pool::{Done, Job, Pool, WorkSource};
 use crate::target::{Bell, Target, TargetError};
 
@@ -268,12 +268,15 @@ impl WorkSource for Source {
                     self.work.notify_one();
                     return Some(self.issue(job, &at));
                 }
-                Some(due) if !core.watched => {
-                    core.watched = true;
+                // Another one may watch for a later time, and not hear of this one.
+                Some(due) if due < core.watched => {
+                    core.watched = due;
                     least_slack();
                     let wait = Duration::from_nanos(due - SPIN_NS - now);
                     let mut core = self.work.wait_timeout(core, wait).unwrap_or_else(PoisonError::into_inner).0;
-                    core.watched = false;
+                    if core.watched == due {
+                        core.watched = NOBODY;
+                    }
                     core
                 }
                 _ => self.work.wait(core).unwrap_or_else(PoisonError::into_inner),
