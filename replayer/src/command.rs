@@ -8,7 +8,7 @@ use formats::scsi::effect::{Change, Content};
 use formats::{ByteRange, Record, Status, scsi};
 use replication::errors::{Action, CommandKind, PrimaryOutcome, Scope, first_row};
 
-pub use target::{CommandTarget, NotApplied, Replayed, Unapplied, Unfit};
+pub use target::{Begun, CommandTarget, NotApplied, Replayed, Unapplied, Unfit};
 
 use crate::pool::Outcome;
 use crate::target::{Effect, Target, TargetError};

@@ -28,7 +28,7 @@ use super::queue::Prepared;
 use super::start::Named;
 use super::status::{AppliedCounts, StandbyStatus};
 use super::tape;
-use crate::command::NotApplied;
+use crate::command::{CommandTarget, NotApplied};
 use crate::pool::{Done, Job, WorkSource};
 use crate::target::{Bell, Target};
 
@@ -507,7 +507,9 @@ impl WorkSource for Shared {
 
     fn has_plain_writes(&self) -> bool {
         let first_block = |target: &dyn Target| ByteRange::new(0, target.block_size().unwrap_or(ANY_BLOCK).into());
-        self.targets.iter().any(|(_, target)| target.file_for_write(first_block(&**target)).is_some())
+        let has_file = |target: &dyn Target| target.file_for_write(first_block(target)).is_some();
+        let has_queue = |target: &dyn Target| target.commands().is_some_and(CommandTarget::has_queue);
+        self.targets.iter().any(|(_, target)| has_file(&**target) || has_queue(&**target))
     }
 
     fn take(&self, done: &mut Vec<Done>, jobs: &mut Vec<Job>) -> bool {
