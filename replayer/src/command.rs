@@ -8,7 +8,7 @@ use formats::scsi::effect::{Change, Content};
 use formats::{ByteRange, Record, scsi};
 use replication::errors::{self, Scope};
 
-pub use target::{CommandTarget, NotApplied, Replayed, Unapplied, Unfit};
+pub use target::{Begun, CommandTarget, NotApplied, Replayed, Unapplied, Unfit};
 
 use crate::pool::Outcome;
 use crate::target::{Effect, Target, TargetError};

@@ -2,10 +2,13 @@
 //!
 //! The pool knows no order: a [`WorkSource`] hands out an entry only when everything it depends on is applied. A worker
 //! that is done with one gives its result and asks for the next in the same call, so that one lock serves both. Where plain
-//! writes of block devices are to be applied, one thread takes all entries and keeps those in flight through io_uring;
-//! workers then do the rest.
+//! writes of block devices or captured writes of SCSI devices are to be applied, one thread takes all entries and keeps
+//! those in flight, through io_uring and the devices' queues; workers then do the rest.
 
+mod commands;
 mod dispatch;
+#[cfg(test)]
+pub(crate) mod list;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
@@ -13,7 +16,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use formats::command::{Command, CommandError};
-use formats::{Crc32c, Entry, EntryHeader, Op, OpFlags, PayloadEncoding, Position, Record, Region};
+use formats::{Crc32c, Entry, EntryHeader, Op, OpFlags, PayloadEncoding, Position, Record, Region, scsi};
 use replication::consistency::leaves_hole;
 use replication::errors::{Scope, StopReason};
 use thiserror::Error;
@@ -174,7 +177,7 @@ pub trait WorkSource: Send + Sync + 'static {
     /// Takes the result of the worker's last entry and waits for its next one; `None` ends the worker.
     fn exchange(&self, done: Option<Done>) -> Option<Job>;
 
-    /// Whether plain writes may be expected, so that a thread that keeps many in flight is worth having.
+    /// Whether writes may be expected that one thread can keep in flight, so that it is worth having.
     fn has_plain_writes(&self) -> bool {
         false
     }
@@ -214,7 +217,7 @@ pub struct Pool {
 pub enum Method {
     /// Each by a worker of its own, which waits for its end.
     Workers,
-    /// Plain writes many at a time through io_uring, the others by workers.
+    /// Plain writes many at a time by one thread that waits in an io_uring, the others by workers.
     Ring,
 }
 
@@ -320,8 +323,17 @@ fn work(source: &impl WorkSource) {
 
 /// Applies one entry, whatever its target does.
 fn execute(job: &Job) -> Done {
-    let outcome = catch_unwind(AssertUnwindSafe(|| apply(&job.header, &job.payload, job.target.as_deref())));
+    caught(job, || apply(&job.header, &job.payload, job.target.as_deref()))
+}
+
+/// Goes on with an entry whose command was begun before, after its payload was checked, and answered so.
+fn go_on(job: &Job, answer: scsi::Outcome) -> Done {
+    caught(job, || apply_checked(&job.header, &job.payload, job.target.as_deref(), Some(answer)))
+}
+
+fn caught(job: &Job, apply: impl FnOnce() -> Result<Outcome, ApplyError>) -> Done {
     let position = job.header.position;
+    let outcome = catch_unwind(AssertUnwindSafe(apply));
     Done { index: job.index, outcome: outcome.unwrap_or(Err(ApplyError::Panicked { position })) }
 }
 
@@ -330,11 +342,20 @@ fn execute(job: &Job) -> Done {
 /// # Errors
 /// Nothing was applied when the payload is damaged; parts may be when the target failed.
 pub fn apply(header: &EntryHeader, payload: &[u8], target: Option<&dyn Target>) -> Result<Outcome, ApplyError> {
-    let position = header.position;
     check_payload(header, payload)?;
-    let (content, trailer) = payload.split_at(payload.len() - header.payload.trailer as usize);
+    apply_checked(header, payload, target, None)
+}
+
+fn apply_checked(
+    header: &EntryHeader,
+    payload: &[u8],
+    target: Option<&dyn Target>,
+    answer: Option<scsi::Outcome>,
+) -> Result<Outcome, ApplyError> {
+    let position = header.position;
+    let (content, trailer) = parts(header, payload);
     if let (Entry::Record(record), Some(commands)) = (&header.entry, commands(header, target))
-        && let Some(outcome) = replay(header, record, content, trailer, commands)?
+        && let Some(outcome) = replay(header, record, (content, trailer), commands, answer)?
     {
         return Ok(outcome);
     }
@@ -347,6 +368,11 @@ pub fn apply(header: &EntryHeader, payload: &[u8], target: Option<&dyn Target>) 
         (Entry::Region(region), Some(target)) => apply_region(region, header.payload.encoding, content, target),
     };
     applied.map_err(|source| ApplyError::of_target(position, source))
+}
+
+/// Content and trailer of a payload that was checked.
+fn parts<'a>(header: &EntryHeader, payload: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+    payload.split_at(payload.len() - header.payload.trailer as usize)
 }
 
 /// A command that failed on the primary. What its header does not say to be unknown may be so by what its device answered:
@@ -372,13 +398,16 @@ fn commands<'a>(header: &EntryHeader, target: Option<&'a dyn Target>) -> Option<
 fn replay(
     header: &EntryHeader,
     record: &Record,
-    content: &[u8],
-    trailer: &[u8],
+    (content, trailer): (&[u8], &[u8]),
     commands: &dyn CommandTarget,
+    answer: Option<scsi::Outcome>,
 ) -> Result<Option<Outcome>, ApplyError> {
-    let position = header.position;
+    let (position, encoding) = (header.position, header.payload.encoding);
     let command = Command::decode(trailer).map_err(|source| ApplyError::Command { position, source })?;
-    let replayed = commands.command(record, header.payload.encoding, content, &command);
+    let replayed = match answer {
+        None => commands.command(record, encoding, content, &command),
+        Some(answer) => commands.go_on(record, encoding, content, &command, answer),
+    };
     // The primary goes by the header alone: it owes a region for what leaves a hole, and for nothing else.
     let (heals, failed) = (leaves_hole(header), !record.status.is_ok());
     Ok(Some(match replayed.map_err(|source| ApplyError::of_target(position, source))? {

@@ -6,7 +6,7 @@
 //!
 //! An entry waits only for the *latest* unfinished entry on each piece of its range: that one waits for those below.
 //! So each volume keeps its pieces with their latest owner in an ordered map, and every operation costs a logarithm
-//! plus the number of pieces it touches.
+//! plus the number of pieces it touches, plus how far the entry's `dep` is from the order in which deps usually come.
 
 use alloc::collections::{BTreeMap, BinaryHeap, VecDeque, btree_map};
 use alloc::vec::Vec;
@@ -85,8 +85,9 @@ pub struct Scheduler {
     base: u64,
     /// First index at or behind which an unfinished record may be.
     record_front: u64,
-    /// Records whose `dep` is not applied, by dep.
-    by_dep: BinaryHeap<Reverse<(Seq, u64)>>,
+    /// Records whose `dep` is not applied, sorted by dep. As a primary draws them they come nearly sorted: nearly all go in
+    /// at the end, and all come out at the front.
+    by_dep: VecDeque<(Seq, u64)>,
     ready: BinaryHeap<Reverse<u64>>,
     volumes: BTreeMap<VolumeIndex, Pieces>,
     in_flight: usize,
@@ -104,7 +105,7 @@ impl Scheduler {
             slots: VecDeque::new(),
             base: applied_through + 1,
             record_front: applied_through + 1,
-            by_dep: BinaryHeap::new(),
+            by_dep: VecDeque::new(),
             ready: BinaryHeap::new(),
             volumes: BTreeMap::new(),
             in_flight: 0,
@@ -253,7 +254,7 @@ impl Scheduler {
         let mut blockers = self.take_pieces(index);
         self.advance_record_front();
         if let Some(dep) = dep.filter(|dep| *dep >= self.first_unfinished_seq()) {
-            self.by_dep.push(Reverse((dep, index)));
+            self.wait_for_dep(dep, index);
             blockers += 1;
         }
         if let Some(slot) = self.slot_mut(index) {
@@ -287,13 +288,17 @@ impl Scheduler {
         }
         self.advance_record_front();
         let first = self.first_unfinished_seq();
-        while let Some(Reverse((dep, index))) = self.by_dep.peek().copied() {
-            if dep >= first {
-                break;
-            }
-            self.by_dep.pop();
+        while let Some((_, index)) = self.by_dep.pop_front_if(|(dep, _)| *dep < first) {
             self.unblock(index);
         }
+    }
+
+    fn wait_for_dep(&mut self, dep: Seq, index: u64) {
+        if self.by_dep.back().is_none_or(|(last, _)| *last <= dep) {
+            return self.by_dep.push_back((dep, index));
+        }
+        let place = self.by_dep.partition_point(|(other, _)| *other <= dep);
+        self.by_dep.insert(place, (dep, index));
     }
 
     fn advance_record_front(&mut self) {

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod sg;
 
 use std::io;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use formats::scsi::Outcome;
@@ -66,4 +67,25 @@ pub trait ScsiDevice: Send + Sync {
     /// Only when the command could not be handed to the device at all (no permission, device gone, out of memory);
     /// whatever the device or its transport answers is an [`Outcome`].
     fn execute(&self, request: Request<'_>) -> io::Result<Outcome>;
+
+    /// A queue for commands that nobody waits for one by one; none where the device has no such thing.
+    fn queue(&self) -> Option<Box<dyn CommandQueue>> {
+        None
+    }
+}
+
+/// Commands in flight of one thread, each in a slot that the caller names.
+pub trait CommandQueue: Send {
+    /// Issues a command with this data for the device in a free slot, without waiting for its end. Answers a descriptor
+    /// that becomes readable at the end, to be polled and nothing else.
+    ///
+    /// # Errors
+    /// It was not issued: the system does not take it, or the slot is in use.
+    fn begin(&mut self, slot: usize, cdb: &[u8], out: &[u8], timeout: Duration) -> io::Result<RawFd>;
+
+    /// How the command of a slot ended, which is told once; none while it has not, or there is none.
+    ///
+    /// # Errors
+    /// It is over, and nobody knows how: the device is gone.
+    fn end(&mut self, slot: usize) -> io::Result<Option<Outcome>>;
 }

@@ -4,7 +4,7 @@
 //!
 //! | node | driver | structure | in flight |
 //! |---|---|---|---|
-//! | `/dev/sgN` | drivers/scsi/sg.c | `struct sg_io_hdr`, id `S` | 16 for each open file, so more files are opened |
+//! | `/dev/sgN` | drivers/scsi/sg.c | `struct sg_io_hdr`, id `S` | 16 for each open file; here one, each on a file of its own |
 //! | `/dev/sdX` | drivers/scsi/scsi_ioctl.c | the same | as many as the device's queue |
 //! | `/dev/bsg/H:C:T:L` | drivers/scsi/scsi_bsg.c | `struct sg_io_v4`, id `Q` | as many as the device's queue |
 //!
@@ -23,6 +23,7 @@
 mod error;
 mod lanes;
 mod node;
+mod queue;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -37,9 +38,10 @@ use formats::scsi::{DriverStatus, HostStatus, Outcome, ScsiStatus};
 pub use error::{SgError, errno};
 use lanes::Lanes;
 pub use node::{Kind, Node};
+pub use queue::SgQueue;
 
 use super::aligned::{with_copy_for_read, with_copy_for_write};
-use super::{Data, Request, ScsiDevice};
+use super::{CommandQueue, Data, Request, ScsiDevice};
 
 /// Longest CDB that the kernel takes, in bytes: `struct scsi_cmnd.cmnd` (include/scsi/scsi_cmnd.h, since 5.18).
 pub const MAX_SG_CDB: usize = 32;
@@ -151,9 +153,15 @@ impl ScsiDevice for SgDevice {
         let Request { cdb, data, timeout } = request;
         match data {
             Data::None => self.call(cdb, Data::None, timeout),
+            // sg moves data through pages of its own: aligned or not is the same to it.
+            data if self.node.kind == Kind::Sg => self.call(cdb, data, timeout),
             Data::Out(bytes) => with_copy_for_read(bytes, |aligned| self.call(cdb, Data::Out(aligned), timeout)),
             Data::In(bytes) => with_copy_for_write(bytes, |aligned| self.call(cdb, Data::In(aligned), timeout)),
         }
+    }
+
+    fn queue(&self) -> Option<Box<dyn CommandQueue>> {
+        Some(Box::new(self.open_queue()?))
     }
 }
 
@@ -202,8 +210,9 @@ impl Answer {
 /// The system calls: all of the crate's unsafe code.
 #[allow(unsafe_code)]
 mod ioctl {
+    use std::fs::File;
     use std::io;
-    use std::os::fd::{AsRawFd, BorrowedFd};
+    use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
     use std::os::raw::{c_int, c_uchar, c_uint, c_ushort, c_void};
     use std::ptr;
 
@@ -243,6 +252,50 @@ mod ioctl {
         resid: c_int,
         duration: c_uint,
         info: c_uint,
+    }
+
+    impl SgIoHdr {
+        /// For the kernel. What it points to must live for as long as the kernel may use it, which is the caller's matter.
+        fn asking(cdb: &[u8], data: Data<'_>, sense: &mut [u8; MAX_SENSE], timeout: u32) -> Self {
+            let (direction, address, asked) = parts(data);
+            Self {
+                interface_id: c_int::from(b'S'),
+                dxfer_direction: if asked == 0 { DXFER_NONE } else { direction },
+                cmd_len: cdb.len() as c_uchar,
+                mx_sb_len: MAX_SENSE as c_uchar,
+                iovec_count: 0,
+                dxfer_len: asked as c_uint,
+                dxferp: address,
+                cmdp: cdb.as_ptr(),
+                sbp: sense.as_mut_ptr(),
+                timeout,
+                flags: Q_AT_TAIL,
+                pack_id: 0,
+                usr_ptr: ptr::null_mut(),
+                status: 0,
+                masked_status: 0,
+                msg_status: 0,
+                sb_len_wr: 0,
+                host_status: 0,
+                driver_status: 0,
+                resid: 0,
+                duration: 0,
+                info: 0,
+            }
+        }
+
+        /// What the kernel wrote into it.
+        fn answer(&self, sense: [u8; MAX_SENSE]) -> Answer {
+            Answer {
+                asked: self.dxfer_len as usize,
+                status: self.status.into(),
+                host: self.host_status.into(),
+                driver: self.driver_status.into(),
+                residual: self.resid,
+                sense,
+                sense_len: self.sb_len_wr.into(),
+            }
+        }
     }
 
     /// `struct sg_io_v4` of include/uapi/linux/bsg.h.
@@ -332,31 +385,7 @@ mod ioctl {
     /// Issues a command by `struct sg_io_hdr`. Lengths were checked: the CDB has at most 32 bytes, the data at most 16 MiB.
     pub(super) fn v3(file: BorrowedFd<'_>, cdb: &[u8], data: Data<'_>, timeout: u32) -> io::Result<Answer> {
         let mut sense = [0; MAX_SENSE];
-        let (direction, address, asked) = parts(data);
-        let mut header = SgIoHdr {
-            interface_id: c_int::from(b'S'),
-            dxfer_direction: if asked == 0 { DXFER_NONE } else { direction },
-            cmd_len: cdb.len() as c_uchar,
-            mx_sb_len: MAX_SENSE as c_uchar,
-            iovec_count: 0,
-            dxfer_len: asked as c_uint,
-            dxferp: address,
-            cmdp: cdb.as_ptr(),
-            sbp: sense.as_mut_ptr(),
-            timeout,
-            flags: Q_AT_TAIL,
-            pack_id: 0,
-            usr_ptr: ptr::null_mut(),
-            status: 0,
-            masked_status: 0,
-            msg_status: 0,
-            sb_len_wr: 0,
-            host_status: 0,
-            driver_status: 0,
-            resid: 0,
-            duration: 0,
-            info: 0,
-        };
+        let mut header = SgIoHdr::asking(cdb, data, &mut sense, timeout);
         // SAFETY: the descriptor is open for the length of the call. The header is the structure that SG_IO takes with id
         // 'S', and each of its pointers comes from a live slice (or local array) with the length beside it: the CDB is
         // read, the data is read when it goes to the device and written, through a pointer from a `&mut` slice, when it
@@ -368,15 +397,73 @@ mod ioctl {
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(Answer {
-            asked,
-            status: header.status.into(),
-            host: header.host_status.into(),
-            driver: header.driver_status.into(),
-            residual: header.resid,
-            sense,
-            sense_len: header.sb_len_wr.into(),
-        })
+        Ok(header.answer(sense))
+    }
+
+    /// A file of sg with at most one command in flight, which is written to it and read back when it is over.
+    #[derive(Debug)]
+    pub(super) struct Flight {
+        file: File,
+        sense: Box<[u8; MAX_SENSE]>,
+        in_flight: bool,
+    }
+
+    impl Flight {
+        /// On a file of sg that was opened with `O_NONBLOCK`.
+        pub(super) fn new(file: File) -> Self {
+            Self { file, sense: Box::new([0; MAX_SENSE]), in_flight: false }
+        }
+
+        /// To poll. It is no borrow, as whoever read from the file would write into this structure's memory.
+        pub(super) fn descriptor(&self) -> RawFd {
+            self.file.as_raw_fd()
+        }
+
+        /// Issues a command with data for the device. Lengths were checked as for [`v3`].
+        pub(super) fn begin(&mut self, cdb: &[u8], out: &[u8], timeout: u32) -> io::Result<()> {
+            if self.in_flight {
+                return Err(io::Error::from_raw_os_error(libc::EDOM));
+            }
+            let header = SgIoHdr::asking(cdb, Data::Out(out), &mut self.sense, timeout);
+            // SAFETY: the descriptor is open and the length is that of the structure, which sg copies. Within the call it
+            // reads the CDB and, into pages of its own (no SG_FLAG_DIRECT_IO), the data: both are live slices with the
+            // lengths beside them. The address of the sense data is used in a later `read` of this file only, which
+            // nobody else has, and which is closed before the box is freed (the fields are dropped in their order).
+            let written =
+                unsafe { libc::write(self.file.as_raw_fd(), (&raw const header).cast(), size_of::<SgIoHdr>()) };
+            whole(written)?;
+            self.in_flight = true;
+            Ok(())
+        }
+
+        /// The answer; none while there is none yet, or nothing is in flight.
+        pub(super) fn end(&mut self) -> io::Result<Option<Answer>> {
+            if !self.in_flight {
+                return Ok(None);
+            }
+            // What sg looks at when it is asked for one command among many, which it is not.
+            let mut header = SgIoHdr::asking(&[], Data::None, &mut self.sense, 0);
+            // SAFETY: the descriptor is open, and the kernel writes a structure of this length into this one, and sense
+            // data to where the command said: the box that this structure still owns, exclusively for as long as the
+            // call takes, with the length that was told.
+            let read = unsafe { libc::read(self.file.as_raw_fd(), (&raw mut header).cast(), size_of::<SgIoHdr>()) };
+            match whole(read) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                read => {
+                    self.in_flight = false;
+                    read.map(|()| Some(header.answer(*self.sense)))
+                }
+            }
+        }
+    }
+
+    /// sg takes and gives whole structures.
+    fn whole(moved: isize) -> io::Result<()> {
+        match usize::try_from(moved) {
+            Ok(bytes) if bytes == size_of::<SgIoHdr>() => Ok(()),
+            Ok(_) => Err(io::Error::from_raw_os_error(libc::EIO)),
+            Err(_) => Err(io::Error::last_os_error()),
+        }
     }
 
     /// Issues a command by `struct sg_io_v4`. Lengths were checked as for [`v3`].

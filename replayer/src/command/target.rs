@@ -1,5 +1,6 @@
 //! Targets that take SCSI commands: what they are asked, and what they answer.
 
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::{fmt, io};
 
@@ -26,6 +27,51 @@ pub trait CommandTarget: Send + Sync {
         content: &[u8],
         command: &Command<'_>,
     ) -> Result<Replayed, TargetError>;
+
+    /// Whether [`Self::begin`] is of any use.
+    fn has_queue(&self) -> bool {
+        false
+    }
+
+    /// Issues the command behind a record in a free slot, without waiting for its end. Answers a descriptor that becomes
+    /// readable at the end; `None` when the command needs more than to be issued, or cannot be: then nothing was, and
+    /// [`Self::command`] is to be called.
+    fn begin(
+        &self,
+        slot: usize,
+        record: &Record,
+        encoding: PayloadEncoding,
+        content: &[u8],
+        command: &Command<'_>,
+    ) -> Option<RawFd> {
+        let _ = (slot, record, encoding, content, command);
+        None
+    }
+
+    /// What became of what was begun in a slot; its end is told once.
+    ///
+    /// # Errors
+    /// Nobody knows how it ended: it is to be repeated with [`Self::command`].
+    fn look(&self, slot: usize) -> io::Result<Begun> {
+        let _ = slot;
+        Ok(Begun::Waiting)
+    }
+
+    /// Goes on with a command whose first attempt was begun in a slot, and answered so. Blocks as [`Self::command`] does.
+    ///
+    /// # Errors
+    /// As [`Self::command`].
+    fn go_on(
+        &self,
+        record: &Record,
+        encoding: PayloadEncoding,
+        content: &[u8],
+        command: &Command<'_>,
+        answer: scsi::Outcome,
+    ) -> Result<Replayed, TargetError> {
+        let _ = answer;
+        self.command(record, encoding, content, command)
+    }
 
     /// How often each row of the table was used since the target was opened, for `status`.
     fn rows(&self) -> RowCounters;
@@ -65,6 +111,17 @@ pub trait CommandTarget: Send + Sync {
     fn tape(&self) -> Option<TapeStatus> {
         None
     }
+}
+
+/// How a command stands that was begun and not waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Begun {
+    /// It is not over.
+    Waiting,
+    /// The device has its effect, and it is counted.
+    Applied,
+    /// It was answered in a way that asks for more, which [`CommandTarget::go_on`] does.
+    Answered(scsi::Outcome),
 }
 
 /// What became of a command.

@@ -2,11 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Mutex, MutexGuard};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use formats::scsi::{Asc, DeviceType, Outcome, Sense, SenseKey, list};
 
-use super::{Data, Request, ScsiDevice};
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::{CommandQueue, Data, Request, ScsiDevice};
 
 pub(crate) const BLOCK: usize = 512;
 
@@ -36,6 +40,8 @@ pub(crate) struct Disk {
     pub(crate) mode_parameter: u8,
     pub(crate) key: u64,
     pub(crate) held: u8,
+    /// Commands that came through a queue.
+    pub(crate) queued: usize,
 }
 
 pub(crate) struct Fake(Mutex<Disk>);
@@ -81,6 +87,7 @@ impl Fake {
             mode_parameter: 0x10,
             key: 0,
             held: 0,
+            queued: 0,
         }))
     }
 
@@ -137,6 +144,68 @@ impl ScsiDevice for Fake {
             return Ok(illegal(0x20));
         }
         Ok(disk.run(cdb, data))
+    }
+}
+
+/// What a queue does with a command, beside what the disk does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whim {
+    /// It is readable at once, and over.
+    Over,
+    /// It is readable once before it is over.
+    TooEarly,
+    /// It is not taken.
+    NotTaken,
+    /// It is done, and nobody hears how it ended.
+    Unheard,
+}
+
+/// The disk with a queue, whose commands are treated so by turns.
+pub(crate) struct Queued(pub(crate) Arc<Fake>, pub(crate) Vec<Whim>);
+
+struct Queue {
+    disk: Arc<Fake>,
+    whims: std::iter::Cycle<std::vec::IntoIter<Whim>>,
+    /// Those who look are told so, in this order; `None` for "not yet".
+    slots: Vec<(OwnedFd, VecDeque<Option<Answer>>)>,
+}
+
+impl ScsiDevice for Queued {
+    fn execute(&self, request: Request<'_>) -> io::Result<Outcome> {
+        self.0.execute(request)
+    }
+
+    fn queue(&self) -> Option<Box<dyn CommandQueue>> {
+        let (disk, whims) = (Arc::clone(&self.0), self.1.clone().into_iter().cycle());
+        Some(Box::new(Queue { disk, whims, slots: Vec::new() }))
+    }
+}
+
+impl CommandQueue for Queue {
+    fn begin(&mut self, slot: usize, cdb: &[u8], out: &[u8], timeout: Duration) -> io::Result<RawFd> {
+        let whim = self.whims.next().expect("one at least");
+        if whim == Whim::NotTaken {
+            return Err(io::Error::from_raw_os_error(libc::EDOM));
+        }
+        while self.slots.len() <= slot {
+            // Always readable.
+            self.slots.push((eventfd(1, EventfdFlags::CLOEXEC)?, VecDeque::new()));
+        }
+        let answer = self.disk.execute(Request { cdb, data: Data::Out(out), timeout });
+        let (descriptor, told) = &mut self.slots[slot];
+        assert!(told.is_empty(), "slot {slot} is in use");
+        told.extend((whim == Whim::TooEarly).then_some(None));
+        told.push_back(Some(if whim == Whim::Unheard {
+            Err(io::Error::from_raw_os_error(libc::ENODEV))
+        } else {
+            answer
+        }));
+        self.disk.lock().queued += 1;
+        Ok(descriptor.as_raw_fd())
+    }
+
+    fn end(&mut self, slot: usize) -> io::Result<Option<Outcome>> {
+        self.slots[slot].1.pop_front().flatten().transpose()
     }
 }
 

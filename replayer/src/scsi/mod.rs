@@ -6,4 +6,4 @@ pub(crate) mod fake;
 pub mod identity;
 pub mod simulated;
 
-pub use sgio::{Data, Request, ScsiDevice, sg};
+pub use sgio::{CommandQueue, Data, Request, ScsiDevice, sg};

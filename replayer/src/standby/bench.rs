@@ -5,6 +5,8 @@
 //! was not carried is left out, and sequence numbers are drawn anew around it, so that the dependencies between the
 //! rest stay what they were.
 
+mod order;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -18,6 +20,8 @@ use formats::{
 use journal::{Disk, ReadError, Reader};
 use replication::standby::{StandbyState, StreamVolume};
 use thiserror::Error;
+
+pub use order::OrderBound;
 
 use super::budget::Budget;
 use super::checkpoint::Keeper;
@@ -190,6 +194,23 @@ impl Recording {
         &self.ranges
     }
 
+    /// Lets each entry start as soon as there is room for it: what is left of the order is that overlapping ones wait for each
+    /// other.
+    #[must_use]
+    pub fn without_order(mut self) -> Self {
+        self.frames.iter_mut().flat_map(|frame| &mut frame.headers).for_each(forget_order);
+        self
+    }
+
+    /// What its order leaves of the throughput, on devices of several kinds.
+    #[must_use]
+    pub fn order_bounds(&self, depth: usize) -> Vec<OrderBound> {
+        let headers: Vec<EntryHeader> = self.frames.iter().flat_map(|frame| &frame.headers).copied().collect();
+        let mut free = headers.clone();
+        free.iter_mut().for_each(forget_order);
+        order::bounds(&headers, &free, depth.max(1))
+    }
+
     /// Applies all of it to `target`, `depth` entries at once, and tells how long that took. `scratch` is a folder for what a
     /// standby keeps there.
     ///
@@ -242,12 +263,18 @@ impl Recording {
     }
 }
 
+fn forget_order(header: &mut EntryHeader) {
+    if let Entry::Record(record) = &mut header.entry {
+        record.dep = Seq(0);
+    }
+}
+
 /// Whether it is a write that can be applied, and nothing of it is missing.
 fn is_whole(record: &Record, payload: &PayloadInfo) -> bool {
     record.op == Op::Write && record.status.is_ok() && payload.encoding != PayloadEncoding::None
 }
 
-/// SplitMix64 (Steele, Lea, Flood, 2014): addresses and content of a made-up load.
+/// SplitMix64 (Steele, Lea, Flood, 2014): addresses and content of a made-up load, and service times of a made-up device.
 struct Random(u64);
 
 impl Random {
@@ -306,6 +333,19 @@ mod tests {
             assert_eq!(replay.done.by_kind["write"].entries, 3000);
             assert!(target.content() == naive(&recording), "depth {depth}");
         }
+    }
+
+    #[test]
+    fn without_order_only_overlap_waits() {
+        let recording = Recording::random_writes(3000, BLOCK, SPAN, 1, 7).expect("some");
+        let bound = |recording: &Recording| recording.order_bounds(8).last().copied().expect("some kinds");
+        assert!(bound(&recording).ratio < 0.3, "{:?}", bound(&recording));
+        let (wanted, recording) = (naive(&recording), recording.without_order());
+        assert_eq!(bound(&recording).ratio, 1.0);
+        let scratch = tempfile::tempdir().expect("a folder");
+        let target = Arc::new(MemoryTarget::new("disk", SPAN));
+        recording.replay(target.clone(), 8, scratch.path()).expect("replays");
+        assert!(target.content() == wanted);
     }
 
     #[test]

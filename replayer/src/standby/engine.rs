@@ -1,7 +1,7 @@
 //! The engine with what belongs to each of its entries: bytes, targets, counters. All under one lock.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use formats::wire::{Ack, DataState, Hello, Refuse, RefuseCode, Resend};
 use formats::{Entry, EntryHeader, VolumeIndex};
@@ -14,7 +14,7 @@ use replication::standby::{
 use super::config::StandbyConfig;
 use super::frame::Frame;
 use super::holes::resend;
-use super::queue::Queue;
+use super::queue::{Prepared, Queue};
 use super::session::SessionEnd;
 use super::shared::SessionId;
 use super::start::Named;
@@ -165,13 +165,15 @@ impl Core {
 
     // Entries.
 
-    pub(super) fn redo(&mut self, first: u64, frame: &Frame) -> Result<(), StandbyError> {
-        self.queue.add(first, frame, Instant::now());
-        for (index, header) in (first..).zip(&frame.headers) {
-            self.engine.redo(index, header)?;
-        }
-        self.counters.redone += frame.headers.len() as u64;
-        self.counters.journal.last = first + frame.headers.len() as u64 - 1;
+    /// The entries of a frame, whose headers [`Self::redo`] gets next.
+    pub(super) fn add(&mut self, first: u64, entries: Prepared) {
+        self.queue.add(first, entries);
+    }
+
+    pub(super) fn redo(&mut self, first: u64, headers: &[EntryHeader]) -> Result<(), StandbyError> {
+        self.engine.redo(first, headers)?;
+        self.counters.redone += headers.len() as u64;
+        self.counters.journal.last = first + headers.len() as u64 - 1;
         Ok(())
     }
 
@@ -179,16 +181,14 @@ impl Core {
         self.engine.redo_end();
     }
 
-    pub(super) fn durable(&mut self, group: &[(u64, Frame)]) -> Result<(), StandbyError> {
-        let now = Instant::now();
-        for (first, frame) in group {
-            let end = first + frame.headers.len() as u64;
-            self.queue.add(*first, frame, now);
-            self.engine.journaled(*first..end)?;
-            self.engine.durable(end - 1)?;
-            self.unjournaled -= 1;
-            self.counters.journal.last = end - 1;
-        }
+    /// A frame is durable, the first entry of `count` having this index.
+    pub(super) fn durable(&mut self, first: u64, count: usize, entries: Prepared) -> Result<(), StandbyError> {
+        let end = first + count as u64;
+        self.queue.add(first, entries);
+        self.engine.journaled(first..end)?;
+        self.engine.durable(end - 1)?;
+        self.unjournaled -= 1;
+        self.counters.journal.last = end - 1;
         Ok(())
     }
 

@@ -20,6 +20,22 @@ struct Waiting {
     _permit: Arc<Permit>,
 }
 
+/// The entries of a frame, made ready to be added: what that costs need not be paid under a lock.
+#[derive(Debug)]
+pub(super) struct Prepared(Vec<Option<Waiting>>);
+
+impl Prepared {
+    pub(super) fn new(frame: &Frame, now: Instant) -> Self {
+        let waiting = |(at, header): (usize, &EntryHeader)| {
+            let (payload, permit) = (frame.payload(at), frame.permit());
+            let waiting = Waiting { header: *header, payload, since: now, _permit: permit };
+            // The engine counts gaps as applied at once and never hands them out.
+            Some(waiting).filter(|_| !matches!(header.entry, Entry::Gap(_)))
+        };
+        Self(frame.headers.iter().enumerate().map(waiting).collect())
+    }
+}
+
 /// A run of entries with consecutive indices, of which some in the middle may be gone already.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -31,19 +47,13 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Adds all entries of a frame, of which the first has this index.
-    pub(super) fn add(&mut self, first: u64, frame: &Frame, now: Instant) {
+    pub(super) fn add(&mut self, first: u64, entries: Prepared) {
         if self.slots.is_empty() {
             self.first = first;
         }
         debug_assert_eq!(first, self.first + self.slots.len() as u64);
-        for (at, header) in frame.headers.iter().enumerate() {
-            let (payload, permit) = (frame.payload(at), frame.permit());
-            let waiting = Waiting { header: *header, payload, since: now, _permit: permit };
-            // The engine counts gaps as applied at once and never hands them out.
-            let slot = Some(waiting).filter(|_| !matches!(header.entry, Entry::Gap(_)));
-            self.waiting += u64::from(slot.is_some());
-            self.slots.push_back(slot);
-        }
+        self.waiting += entries.0.iter().flatten().count() as u64;
+        self.slots.extend(entries.0);
         self.drop_front();
     }
 
@@ -105,12 +115,16 @@ mod tests {
         Frame::parse(1, body.into(), permit).unwrap()
     }
 
+    fn prepared(frame: &Frame) -> Prepared {
+        Prepared::new(frame, Instant::now())
+    }
+
     #[test]
     fn entries_leave_in_any_order_and_give_their_bytes_back_with_the_last() {
         let budget = Budget::new(1000);
         let mut queue = Queue::default();
-        queue.add(10, &frame(&budget, 0..3), Instant::now());
-        queue.add(13, &frame(&budget, 3..5), Instant::now());
+        queue.add(10, prepared(&frame(&budget, 0..3)));
+        queue.add(13, prepared(&frame(&budget, 3..5)));
         assert_eq!((queue.len(), budget.used()), (5, 5 * 128));
         assert_eq!(queue.get(12).unwrap().0.position, Position(2));
         for index in [11, 10, 14] {
@@ -127,9 +141,9 @@ mod tests {
         let gap = Entry::Gap(Gap { first: Seq(1), last: Seq(1) });
         let mut body = Vec::new();
         EntryHeader { entry: gap, position: Position(5), payload: PayloadInfo::NONE }.write_to(&[], &mut body);
-        queue.add(15, &Frame::parse(1, body.into(), budget.take(128)).unwrap(), Instant::now());
+        queue.add(15, prepared(&Frame::parse(1, body.into(), budget.take(128)).unwrap()));
         assert_eq!((queue.len(), budget.used()), (0, 0), "a gap waits for nothing");
-        queue.add(16, &frame(&budget, 6..7), Instant::now());
+        queue.add(16, prepared(&frame(&budget, 6..7)));
         assert!(queue.get(16).is_some() && queue.oldest().is_some());
     }
 }

@@ -24,15 +24,18 @@ use super::engine::{Core, Mapped};
 use super::frame::Frame;
 use super::hash::{self, HashError};
 use super::journaling::Order;
+use super::queue::Prepared;
 use super::start::Named;
 use super::status::{AppliedCounts, StandbyStatus};
 use super::tape;
-use crate::command::NotApplied;
+use crate::command::{CommandTarget, NotApplied};
 use crate::pool::{Done, Job, WorkSource};
 use crate::target::{Bell, Target};
 
 /// How long a request for hashes waits for what was received before it.
 const HASH_DRAIN: Duration = Duration::from_secs(60);
+/// Entries that are redone under one lock: those who apply want it, too.
+const AT_ONCE: usize = 32;
 /// Pause of a reader that waits for entries, not bytes, to become fewer.
 const PENDING_PAUSE: Duration = Duration::from_millis(5);
 
@@ -309,13 +312,19 @@ impl Shared {
         while !self.core().wants_frames() && !self.is_ending() && !self.is_losing() {
             std::thread::sleep(PENDING_PAUSE);
         }
-        let mut core = self.core();
-        if core.is_losing() {
-            return Ok(());
+        let mut entries = Some(Prepared::new(frame, Instant::now()));
+        for (part, at) in frame.headers.chunks(AT_ONCE).zip((first..).step_by(AT_ONCE)) {
+            let mut core = self.core();
+            if core.is_losing() {
+                return Ok(());
+            }
+            if let Some(entries) = entries.take() {
+                core.add(first, entries);
+            }
+            let redone = core.redo(at, part);
+            drop(core);
+            redone.map_err(|error| error.to_string())?;
         }
-        let redone = core.redo(first, frame);
-        drop(core);
-        redone.map_err(|error| error.to_string())?;
         self.wake_workers();
         Ok(())
     }
@@ -330,9 +339,13 @@ impl Shared {
     /// These frames are durable, the first entry of each having this index.
     pub(super) fn durable(&self, group: Vec<(u64, Frame)>) -> Result<(), String> {
         group.iter().try_for_each(|(_, frame)| self.check_tape(&frame.headers))?;
-        let durable = self.core().durable(&group);
-        durable.map_err(|error| error.to_string())?;
-        self.wake_workers();
+        let now = Instant::now();
+        for (first, frame) in &group {
+            let entries = Prepared::new(frame, now);
+            let durable = self.core().durable(*first, frame.headers.len(), entries);
+            durable.map_err(|error| error.to_string())?;
+            self.wake_workers();
+        }
         self.acks.notify_one();
         Ok(())
     }
@@ -494,7 +507,9 @@ impl WorkSource for Shared {
 
     fn has_plain_writes(&self) -> bool {
         let first_block = |target: &dyn Target| ByteRange::new(0, target.block_size().unwrap_or(ANY_BLOCK).into());
-        self.targets.iter().any(|(_, target)| target.file_for_write(first_block(&**target)).is_some())
+        let has_file = |target: &dyn Target| target.file_for_write(first_block(target)).is_some();
+        let has_queue = |target: &dyn Target| target.commands().is_some_and(CommandTarget::has_queue);
+        self.targets.iter().any(|(_, target)| has_file(&**target) || has_queue(&**target))
     }
 
     fn take(&self, done: &mut Vec<Done>, jobs: &mut Vec<Job>) -> bool {

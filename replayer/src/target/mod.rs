@@ -35,7 +35,7 @@ pub use image::ImageTarget;
 pub use memory::MemoryTarget;
 pub(crate) use raw::RawFile;
 pub use ring::Bell;
-pub(crate) use ring::WriteRing;
+pub(crate) use ring::{Event, WriteRing};
 pub use scsi::{
     OpenError as ScsiOpenError, Options as ScsiOptions, RetryCount, RowCount, ScsiReport, ScsiTarget,
     Settings as ScsiSettings, TapeError, TapeStatus, TimeoutError, TimeoutFor, Timeouts, describe as describe_scsi,

@@ -14,7 +14,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use io_uring::{IoUring, opcode, squeue, types};
@@ -26,6 +26,8 @@ use super::aligned::AlignedBuf;
 pub(crate) const SLOT_BYTES: usize = 128 << 10;
 /// Marks the answer that tells of [`Bell::ring`].
 const BELL: u64 = u64::MAX;
+/// Marks the answers that tell of a descriptor; its number stands below.
+const WATCHED: u64 = 1 << 32;
 
 /// Wakes the thread that waits in the ring, from any other.
 #[derive(Debug, Clone)]
@@ -52,6 +54,15 @@ impl Bell {
 /// Which write of a ring: the number of its buffer.
 pub(crate) type Slot = usize;
 
+/// What came of waiting.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A write ended, with the bytes written or the kernel's error.
+    Written(Slot, io::Result<usize>),
+    /// The descriptor that is watched under this number is ready, or cannot be watched.
+    Ready(u32),
+}
+
 /// Memory of one write, and the file it goes to for as long as the kernel has it.
 struct Buffer {
     bytes: AlignedBuf,
@@ -74,8 +85,8 @@ impl WriteRing {
     /// # Errors
     /// The kernel has no io_uring, or does not let this process have one (`kernel.io_uring_disabled`, seccomp).
     pub(crate) fn new(slots: usize) -> io::Result<Self> {
-        // One more for the bell.
-        let entries = u32::try_from(slots + 1).unwrap_or(u32::MAX);
+        // As many descriptors may be watched, and the bell is.
+        let entries = u32::try_from(2 * slots + 1).unwrap_or(u32::MAX);
         let ring = match IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(entries) {
             // Before 6.1: completions then interrupt the thread one by one.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => IoUring::new(entries)?,
@@ -114,21 +125,31 @@ impl WriteRing {
         Some(slot)
     }
 
-    /// False when the queue is full, which it never is: it has a place for every slot and the bell.
+    /// Tells once of this descriptor when it becomes readable, or is not one any more. Whoever closes it meanwhile hears of
+    /// it or not.
+    pub(crate) fn watch(&mut self, descriptor: RawFd, number: u32) -> bool {
+        let poll = opcode::PollAdd::new(types::Fd(descriptor), libc::POLLIN as u32);
+        self.push(&poll.build().user_data(WATCHED | u64::from(number)))
+    }
+
+    /// False when the kernel does not take what is queued, and there is no room for more.
     fn push(&mut self, entry: &squeue::Entry) -> bool {
+        if self.ring.submission().is_full() && self.ring.submit().is_err() {
+            return false;
+        }
         // SAFETY: what the entry points to must stay valid until its completion is taken. The memory of a write is its
         // slot's buffer, on the heap, which is neither freed nor handed out for writing before `finished` took its
-        // completion (`Drop` waits for that), and its file is kept open as long. The bell's entry points to nothing, and
-        // the bell lives as long as the ring.
+        // completion (`Drop` waits for that), and its file is kept open as long. Entries that watch
+        // point to nothing: a descriptor that is none, or another one by then, is polled to no harm.
         unsafe { self.ring.submission().push(entry).is_ok() }
     }
 
-    /// Gives the kernel what is queued and waits until a write has ended or the bell rings; `each` gets every write that
-    /// ended, with the bytes written.
+    /// Gives the kernel what is queued and waits until a write has ended, a watched descriptor is ready or the bell rings;
+    /// `each` gets all that came.
     ///
     /// # Errors
     /// The kernel refuses the ring itself: a bug, or no memory. What is in flight stays so.
-    pub(crate) fn wait(&mut self, each: impl FnMut(Slot, io::Result<usize>)) -> io::Result<()> {
+    pub(crate) fn wait(&mut self, each: impl FnMut(Event)) -> io::Result<()> {
         self.watch_bell();
         self.enter()?;
         self.finished(each);
@@ -152,13 +173,13 @@ impl WriteRing {
 
     fn watch_bell(&mut self) {
         if !self.bell_is_watched {
-            let poll = opcode::PollAdd::new(types::Fd(self.bell.0.as_fd().as_raw_fd()), libc::POLLIN as u32);
+            let poll = opcode::PollAdd::new(types::Fd(self.bell.0.as_raw_fd()), libc::POLLIN as u32);
             let entry = poll.build().user_data(BELL);
             self.bell_is_watched = self.push(&entry);
         }
     }
 
-    fn finished(&mut self, mut each: impl FnMut(Slot, io::Result<usize>)) {
+    fn finished(&mut self, mut each: impl FnMut(Event)) {
         let Self { ring, buffers, free, bell, bell_is_watched } = self;
         for completion in ring.completion() {
             if completion.user_data() == BELL {
@@ -166,12 +187,17 @@ impl WriteRing {
                 *bell_is_watched = false;
                 continue;
             }
+            if completion.user_data() & WATCHED != 0 {
+                each(Event::Ready(completion.user_data() as u32));
+                continue;
+            }
             let slot = completion.user_data() as Slot;
             let Some(buffer) = buffers.get_mut(slot) else { continue };
             buffer.file = None;
             free.push(slot);
             let answer = completion.result();
-            each(slot, usize::try_from(answer).map_err(|_| io::Error::from_raw_os_error(-answer)));
+            let written = usize::try_from(answer).map_err(|_| io::Error::from_raw_os_error(-answer));
+            each(Event::Written(slot, written));
         }
     }
 }
@@ -184,7 +210,7 @@ impl Drop for WriteRing {
                 self.buffers.drain(..).for_each(std::mem::forget);
                 return;
             }
-            self.finished(|_, _| ());
+            self.finished(|_| ());
         }
     }
 }
@@ -204,7 +230,11 @@ mod tests {
     fn collect(ring: &mut WriteRing) -> Vec<(Slot, io::Result<usize>)> {
         let mut ended = Vec::new();
         while ring.in_flight() > 0 {
-            ring.wait(|slot, result| ended.push((slot, result))).expect("the ring works");
+            let note = |event| match event {
+                Event::Written(slot, result) => ended.push((slot, result)),
+                Event::Ready(number) => panic!("{number} is not watched"),
+            };
+            ring.wait(note).expect("the ring works");
         }
         ended
     }
@@ -246,16 +276,37 @@ mod tests {
         let bell = ring.bell();
         for _ in 0..3 {
             bell.ring();
-            ring.wait(|_, _| panic!("nothing is written")).expect("the ring works");
+            ring.wait(|event| panic!("{event:?}, and nothing is written")).expect("the ring works");
         }
         let started = Instant::now();
         let thread = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(20));
             bell.ring();
         });
-        ring.wait(|_, _| panic!("nothing is written")).expect("the ring works");
+        ring.wait(|event| panic!("{event:?}, and nothing is written")).expect("the ring works");
         assert!(started.elapsed() >= Duration::from_millis(20));
         thread.join().expect("rings");
+    }
+
+    #[test]
+    fn a_watched_descriptor_tells_once_when_it_is_readable() {
+        let mut ring = ring(2);
+        let (ready, silent) = (Bell::new().expect("an eventfd"), Bell::new().expect("an eventfd"));
+        ready.ring();
+        assert!(ring.watch(ready.0.as_raw_fd(), 7) && ring.watch(silent.0.as_raw_fd(), 8) && ring.watch(-1, 9));
+        let mut told = Vec::new();
+        let note = |told: &mut Vec<u32>, event| match event {
+            Event::Ready(number) => told.push(number),
+            Event::Written(..) => panic!("nothing is written"),
+        };
+        while told.len() < 2 {
+            ring.wait(|event| note(&mut told, event)).expect("the ring works");
+        }
+        told.sort_unstable();
+        assert_eq!(told, [7, 9], "the one that is readable, and the one that is none");
+        silent.ring();
+        ring.wait(|event| note(&mut told, event)).expect("the ring works");
+        assert_eq!(told, [7, 9, 8]);
     }
 
     #[test]

@@ -10,7 +10,9 @@
 //! attentions of that time are from before, so nothing of ours is lost by them.
 //!
 //! # Threads
-//! Each caller waits for its own command; as many are in flight as there are callers (`docs/decisions/0008`).
+//! Each caller waits for its own command; as many are in flight as there are callers (`docs/decisions/0008`). Captured writes
+//! may also be begun without waiting, by the one thread that keeps many in flight (`docs/decisions/0015`); an answer
+//! that is not good then goes to a caller that waits, and through the table as if it had heard it itself.
 
 mod captured;
 mod drive;
@@ -41,8 +43,8 @@ pub use timeout::{TimeoutError, TimeoutFor, Timeouts};
 
 use super::{Effect, Target, TargetError, TargetInfo, check_range};
 use crate::command::{CommandTarget, NotApplied};
-use crate::scsi::ScsiDevice;
 use crate::scsi::identity::{Identity, Mapping};
+use crate::scsi::{CommandQueue, ScsiDevice};
 use drive::{Answer, Broken};
 use pieces::Zeroing;
 use wait::Waits;
@@ -88,6 +90,8 @@ impl Options {
 /// A SCSI device that holds the copy of a volume: a disk, or for captured commands a tape.
 pub struct ScsiTarget {
     device: Arc<dyn ScsiDevice>,
+    /// For writes that nobody waits for one by one, where the device has such.
+    queue: Option<Mutex<Box<dyn CommandQueue>>>,
     options: Options,
     identity: Identity,
     /// Bytes of a logical block; for a tape a stand-in that nothing is addressed by.

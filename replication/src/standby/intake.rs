@@ -77,11 +77,14 @@ impl Intake {
         self.checked_tip = tip;
     }
 
+    /// Whether the journal's next entry has this index.
+    pub(super) fn expects(&self, index: u64) -> Result<(), StandbyError> {
+        if index == self.next { Ok(()) } else { Err(StandbyError::Index { expected: self.next, got: index }) }
+    }
+
     /// The journal took the oldest checked frames: these indices.
     pub(super) fn journaled(&mut self, range: Range<u64>) -> Result<(), StandbyError> {
-        if range.start != self.next {
-            return Err(StandbyError::Index { expected: self.next, got: range.start });
-        }
+        self.expects(range.start)?;
         while self.next < range.end {
             let batch = *self.checked.front().ok_or(StandbyError::Unexpected(self.next))?;
             if self.next + batch.count > range.end {

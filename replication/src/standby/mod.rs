@@ -9,7 +9,7 @@
 //!
 //! # Contract with the driver
 //!
-//! - At start: [`Standby::recover`] with the saved state, then [`Standby::redo`] for every entry of the standby's own
+//! - At start: [`Standby::recover`] with the saved state, then [`Standby::redo`] with all entries of the standby's own
 //!   journal behind the checkpoint, in order, while [`Standby::wants_frames`]; then [`Standby::redo_end`]. Hellos are
 //!   refused until all of them are applied again.
 //! - Entries that [`Standby::next_ready`] names are applied and reported with [`Standby::applied`]; with
@@ -213,19 +213,23 @@ impl Standby {
         }
     }
 
-    /// The next entry of the standby's own journal behind the saved state: it will be applied again.
+    /// The next entries of the standby's own journal behind the saved state: they will be applied again.
     ///
     /// # Errors
-    /// When it does not follow the ones before it; then the journal and the state are not of one standby.
-    pub fn redo(&mut self, index: u64, header: &EntryHeader) -> Result<(), StandbyError> {
+    /// When one does not follow those before it; then the journal and the state are not of one standby. Nothing is taken.
+    pub fn redo(&mut self, first: u64, headers: &[EntryHeader]) -> Result<(), StandbyError> {
         if !matches!(self.phase, Phase::Redoing) {
-            return Err(StandbyError::Unexpected(index));
+            return Err(StandbyError::Unexpected(first));
         }
-        let tip = follow(self.intake.tip(), header, &self.sizes);
-        let tip = tip.map_err(|source| StandbyError::Journal { index, source })?;
-        self.intake.push(0, core::slice::from_ref(header), tip);
-        self.intake.journaled(index..index + 1)?;
-        self.durable(index)
+        let mut tip = self.intake.tip();
+        for (index, header) in (first..).zip(headers) {
+            tip = follow(tip, header, &self.sizes).map_err(|source| StandbyError::Journal { index, source })?;
+        }
+        let end = first + headers.len() as u64;
+        self.intake.expects(first)?;
+        self.intake.push(0, headers, tip);
+        self.intake.journaled(first..end)?;
+        self.durable(end.saturating_sub(1))
     }
 
     /// The journal holds no more entries.

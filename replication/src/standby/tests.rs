@@ -65,6 +65,10 @@ impl Story {
         Ok(())
     }
 
+    fn state(&mut self) -> StandbyState {
+        self.engine.checkpoint()
+    }
+
     fn durable(&mut self) {
         self.engine.durable(self.journal.len() as u64).expect("journalled");
     }
@@ -79,9 +83,8 @@ impl Story {
     /// Killed and started again with this state; the journal keeps all its entries.
     fn restart(&mut self, state: &StandbyState) {
         self.engine = Standby::recover(config(), state);
-        for index in state.local_index + 1..=self.journal.len() as u64 {
-            self.engine.redo(index, &self.journal[index as usize - 1]).expect("its own journal");
-        }
+        let behind = &self.journal[state.local_index as usize..];
+        self.engine.redo(state.local_index + 1, behind).expect("its own journal");
         self.engine.redo_end();
     }
 }
@@ -207,6 +210,21 @@ fn a_restart_applies_everything_behind_the_checkpoint_again() {
     let after = story.engine.status();
     assert_eq!((after.durable, after.applied, after.data), (before.durable, before.applied, DataState::Consistent));
     assert_eq!(story.hello(7).expect("accepted").durable, 5);
+}
+
+#[test]
+fn a_stretch_of_the_journal_is_redone_as_a_whole_or_not_at_all() {
+    let mut engine = Standby::recover(config(), &StandbyState { stream: StreamId(7), ..Story::connected().state() });
+    let first = engine.checkpoint().local_index + 1;
+    let stretch = [write(4, 5), write(5, 6), write(6, 6)];
+    assert!(matches!(engine.redo(first, &stretch), Err(StandbyError::Journal { index, .. }) if index == first + 2));
+    assert!(matches!(engine.redo(first + 1, &stretch[..2]), Err(StandbyError::Index { .. })));
+    assert_eq!(engine.status().pending, 0);
+    engine.redo(first, &stretch[..2]).expect("in order");
+    engine.redo(first + 2, &[]).expect("nothing");
+    engine.redo_end();
+    assert_eq!((engine.next_ready(), engine.status().pending), (Some(first), 2));
+    assert_eq!(engine.redo(first + 2, &[write(6, 7)]), Err(StandbyError::Unexpected(first + 2)));
 }
 
 #[test]
@@ -348,9 +366,7 @@ mod troubles {
         fn rewind(&mut self) {
             self.engine.disconnected();
             let first = self.engine.rewind().expect("nothing runs");
-            for index in first..=self.journal.len() as u64 {
-                self.engine.redo(index, &self.journal[index as usize - 1]).expect("its own journal");
-            }
+            self.engine.redo(first, &self.journal[first as usize - 1..]).expect("its own journal");
             self.engine.redo_end();
         }
     }

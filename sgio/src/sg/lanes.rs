@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::SgError;
 use super::node::Kind;
 
-/// Commands that sg keeps in flight for one open file; one more gets EDOM (`SG_MAX_QUEUE`, include/scsi/sg.h).
-const SG_MAX_QUEUE: usize = 16;
+/// Commands for one open file of sg. It would take 16 (`SG_MAX_QUEUE`, then EDOM), but every end of one wakes all callers
+/// that wait on that file (`sg_rq_end_io`, a wait queue without exclusive waiters), and only one of its commands has the
+/// buffer that the file keeps: for each other, sg allocates and clears pages (`sg_build_indirect`).
+const SG_ROOM: usize = 1;
 
-/// Files with room. Those of sg take 16 commands each; the others any number, so one is enough.
+/// Files with room. One of sg is for a single command; the others take any number, so one is enough.
 #[derive(Debug)]
 pub(super) struct Lanes {
     room: usize,
@@ -24,7 +26,7 @@ pub(super) struct Lane<'a> {
 
 impl Lanes {
     pub(super) fn open(first: File, kind: Kind) -> Self {
-        let room = if kind == Kind::Sg { SG_MAX_QUEUE } else { usize::MAX };
+        let room = if kind == Kind::Sg { SG_ROOM } else { usize::MAX };
         Self { room, files: Mutex::new(vec![(Arc::new(first), 0)]) }
     }
 

@@ -253,7 +253,7 @@ impl StandbyHost {
                 return Ok(());
             };
             let (index, header) = item.map_err(|e| e.to_string())?;
-            self.engine.redo(index, &header).map_err(|e| e.to_string())?;
+            self.engine.redo(index, &[header]).map_err(|e| e.to_string())?;
             next = index + 1;
         }
         self.redo_next = Some(next);

@@ -1,70 +1,14 @@
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use bytes::Bytes;
 use formats::entry::{Origin, PayloadInfo, Record, Region};
 use formats::{ByteRange, Position, Seq, Status, VolumeIndex};
 
-use super::super::{ApplyError, Method, Pool};
+use super::super::{ApplyError, list};
 use super::*;
+use crate::target::Target;
 use crate::target::filed::FileTarget;
-use crate::target::{Bell, Target};
 
 const BLOCK: u64 = 4096;
 const BLOCKS: u64 = 64;
-const DEPTH: usize = 8;
-
-/// Hands out a list, `DEPTH` at once, in any order.
-#[derive(Default)]
-struct List {
-    waiting: Mutex<VecDeque<Job>>,
-    in_flight: Mutex<usize>,
-    done: Mutex<Vec<Done>>,
-    bell: OnceLock<Bell>,
-    broken: AtomicBool,
-}
-
-impl List {
-    fn note(&self, done: Done) {
-        *self.in_flight.lock().unwrap() -= 1;
-        self.done.lock().unwrap().push(done);
-    }
-}
-
-impl WorkSource for List {
-    fn exchange(&self, _: Option<Done>) -> Option<Job> {
-        panic!("workers get their entries from the dispatcher")
-    }
-
-    fn has_plain_writes(&self) -> bool {
-        true
-    }
-
-    fn take(&self, done: &mut Vec<Done>, jobs: &mut Vec<Job>) -> bool {
-        done.drain(..).for_each(|done| self.note(done));
-        let (mut waiting, mut in_flight) = (self.waiting.lock().unwrap(), self.in_flight.lock().unwrap());
-        while *in_flight < DEPTH
-            && let Some(job) = waiting.pop_front()
-        {
-            jobs.push(job);
-            *in_flight += 1;
-        }
-        *in_flight > 0
-    }
-
-    fn finish(&self, done: Done) {
-        self.note(done);
-        self.bell.get().expect("the dispatcher gave it").ring();
-    }
-
-    fn set_bell(&self, bell: Bell) {
-        assert!(self.bell.set(bell).is_ok(), "set once");
-    }
-
-    fn broken(&self, _: &str) {
-        self.broken.store(true, Ordering::Relaxed);
-    }
-}
 
 fn write(at: u64, bytes: &[u8]) -> EntryHeader {
     let record = Record {
@@ -93,14 +37,7 @@ fn apply_all(target: &Arc<FileTarget>, entries: Vec<(EntryHeader, Vec<u8>)>) -> 
         let target: Arc<dyn Target> = target.clone();
         Job { index, header, payload: Bytes::from(payload), target: Some(target) }
     });
-    let list = Arc::new(List { waiting: Mutex::new(jobs.collect()), ..List::default() });
-    let pool = Pool::start(DEPTH, &list).expect("starts");
-    assert_eq!(pool.method(), Method::Ring, "needs io_uring (sysctl kernel.io_uring_disabled)");
-    pool.join();
-    assert!(!list.broken.load(Ordering::Relaxed));
-    let mut done = std::mem::take(&mut *list.done.lock().unwrap());
-    done.sort_by_key(|done| done.index);
-    done
+    list::apply_all(jobs)
 }
 
 fn plain_writes() -> Vec<(EntryHeader, Vec<u8>)> {

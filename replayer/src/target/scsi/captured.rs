@@ -3,19 +3,21 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::io;
+use std::os::fd::RawFd;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use formats::command::{Command, CommandFlags, Transfer};
 use formats::scsi::build::Same;
 use formats::scsi::{self, Blocks, Change, Content, Decoded, DeviceType, FieldName, LbaRange, Replay, list};
 use formats::{ByteRange, Op, OpFlags, PayloadEncoding, Record};
 use replication::errors::{
-    CommandKind, Effect as End, Equivalent, PrimaryOutcome, RowCounters, Scope, Work, primary_outcome,
+    CommandKind, Effect as End, Equivalent, PrimaryOutcome, RowCounters, Scope, StandbyOutcome, Work, primary_outcome,
 };
 
 use super::drive::{Answer, Broken, Ended};
 use super::{Effect, ScsiReport, ScsiTarget, TapeStatus, TargetError};
-use crate::command::{CommandTarget, NotApplied, Replayed, Unapplied, Unfit};
+use crate::command::{Begun, CommandTarget, NotApplied, Replayed, Unapplied, Unfit};
 use crate::scsi::Data;
 use crate::scsi::identity::{Difference, Identity};
 
@@ -35,6 +37,46 @@ struct Captured<'a> {
     data: Option<Cow<'a, [u8]>>,
     /// Zeros were written in place of an UNMAP.
     emulated: Cell<bool>,
+    /// The answer to the first attempt, which was made before.
+    answered: Cell<Option<Answer>>,
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ScsiTarget {
+    /// The answer to a write that was begun. A good one needs no second look at the command.
+    fn judge(&self, outcome: scsi::Outcome) -> Begun {
+        let answer = Answer::of(outcome);
+        if answer.class != StandbyOutcome::Good {
+            return Begun::Answered(outcome);
+        }
+        let ended = self.drive(CommandKind::Write, PrimaryOutcome::Good, |_| Ok(answer));
+        match ended {
+            Ok(ended) if ended.finish.effect == End::Applied => Begun::Applied,
+            _ => Begun::Answered(outcome),
+        }
+    }
+
+    fn replay(
+        &self,
+        record: &Record,
+        encoding: PayloadEncoding,
+        content: &[u8],
+        command: &Command<'_>,
+        answered: Option<Answer>,
+    ) -> Result<Replayed, TargetError> {
+        let captured = match Captured::new(self, record, encoding, content, command, answered) {
+            Ok(captured) => captured,
+            Err(unfit) => return Ok(Replayed::Failed(unfit.into())),
+        };
+        self.ledger.count(captured.kind, captured.decoded.as_ref());
+        match &self.tape {
+            Some(tape) => tape.replay(self, record, command, || captured.replay()),
+            None => captured.replay(),
+        }
+    }
 }
 
 impl CommandTarget for ScsiTarget {
@@ -45,21 +87,42 @@ impl CommandTarget for ScsiTarget {
         content: &[u8],
         command: &Command<'_>,
     ) -> Result<Replayed, TargetError> {
-        let data = match data_out(record, encoding, content, command) {
-            Ok(data) => data,
-            Err(unfit) => return Ok(Replayed::Failed(unfit.into())),
-        };
-        let decoded = scsi::decode(command.cdb, command.device).ok();
-        let zeros = self.ledger.primary_reads_zeros();
-        let kind = decoded.as_ref().map_or(CommandKind::Opaque, |decoded| CommandKind::of(decoded, zeros));
-        self.ledger.count(kind, decoded.as_ref());
-        let primary = primary_outcome(record.status, command);
-        let emulated = Cell::new(false);
-        let captured = Captured { target: self, record, command, decoded, kind, primary, data, emulated };
-        match &self.tape {
-            Some(tape) => tape.replay(self, record, command, || captured.replay()),
-            None => captured.replay(),
-        }
+        self.replay(record, encoding, content, command, None)
+    }
+
+    fn has_queue(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    fn begin(
+        &self,
+        slot: usize,
+        record: &Record,
+        encoding: PayloadEncoding,
+        content: &[u8],
+        command: &Command<'_>,
+    ) -> Option<RawFd> {
+        let queue = self.queue.as_ref()?;
+        let captured = Captured::new(self, record, encoding, content, command, None).ok()?;
+        let cdb = captured.plain_write()?;
+        let timeout = self.options.timeouts.of(&cdb, self.identity.kind());
+        lock(queue).begin(slot, &cdb, captured.data(), timeout).ok()
+    }
+
+    fn look(&self, slot: usize) -> io::Result<Begun> {
+        let ended = self.queue.as_ref().map_or(Ok(None), |queue| lock(queue).end(slot))?;
+        Ok(ended.map_or(Begun::Waiting, |outcome| self.judge(outcome)))
+    }
+
+    fn go_on(
+        &self,
+        record: &Record,
+        encoding: PayloadEncoding,
+        content: &[u8],
+        command: &Command<'_>,
+        answer: scsi::Outcome,
+    ) -> Result<Replayed, TargetError> {
+        self.replay(record, encoding, content, command, Some(Answer::of(answer)))
     }
 
     fn rows(&self) -> RowCounters {
@@ -131,7 +194,40 @@ const fn needs_data(kind: CommandKind) -> bool {
     )
 }
 
-impl Captured<'_> {
+impl<'a> Captured<'a> {
+    fn new(
+        target: &'a ScsiTarget,
+        record: &'a Record,
+        encoding: PayloadEncoding,
+        content: &'a [u8],
+        command: &'a Command<'a>,
+        answered: Option<Answer>,
+    ) -> Result<Self, Unfit> {
+        let data = data_out(record, encoding, content, command)?;
+        let decoded = scsi::decode(command.cdb, command.device).ok();
+        let zeros = target.ledger.primary_reads_zeros();
+        let kind = decoded.as_ref().map_or(CommandKind::Opaque, |decoded| CommandKind::of(decoded, zeros));
+        let primary = primary_outcome(record.status, command);
+        let (emulated, answered) = (Cell::new(false), Cell::new(answered));
+        Ok(Self { target, record, command, decoded, kind, primary, data, emulated, answered })
+    }
+
+    /// Its CDB for this device, when it is a write that was good and needs nothing but to be issued.
+    fn plain_write(&self) -> Option<scsi::Cdb> {
+        let decoded = self.decoded.as_ref()?;
+        let as_recorded = decoded.effect() == scsi::Effect::Write && decoded.replay() == Replay::AsIs;
+        let whole = self.data.is_some() && !self.is_part_of_record() && self.fits().is_ok();
+        let plain = as_recorded && whole && self.kind == CommandKind::Write && self.primary == PrimaryOutcome::Good;
+        if !plain || self.target.tape.is_some() || self.record.flags.contains(OpFlags::PREFLUSH) {
+            return None;
+        }
+        let moved = decoded.with_lba_offset(self.target.options.mapping.lba_offset).ok()?;
+        let flushes = moved.is_durable() && !self.target.identity.modes.fua;
+        let len = self.command.transfer_len as usize;
+        let has_data = self.command.transfer == Transfer::Out && len > 0 && self.data().len() == len;
+        (has_data && !flushes).then(|| self.adapted(&moved))
+    }
+
     fn replay(self) -> Result<Replayed, TargetError> {
         let good = matches!(self.primary, PrimaryOutcome::Good | PrimaryOutcome::Recovered);
         let is_replayed = !matches!(self.kind, CommandKind::Read | CommandKind::Carried | CommandKind::Refused);
@@ -214,6 +310,9 @@ impl Captured<'_> {
     }
 
     fn issue(&self, work: Work) -> io::Result<Answer> {
+        if let Some(answer) = self.answered.take() {
+            return Ok(answer);
+        }
         let Some(decoded) = &self.decoded else { return Ok(Answer::NOT_TAKEN) };
         match work {
             Work::Command => self.issue_command(decoded),

@@ -25,7 +25,7 @@ impl Answer {
     /// What cannot be issued here at all counts as a field that the device does not take: the table replaces it.
     pub(super) const NOT_TAKEN: Self = Self { class: StandbyOutcome::IllegalFieldInCdb, outcome: None };
 
-    fn of(outcome: Outcome) -> Self {
+    pub(super) fn of(outcome: Outcome) -> Self {
         Self { class: StandbyOutcome::classify(&outcome), outcome: Some(outcome) }
     }
 

@@ -75,7 +75,21 @@ impl ScsiTarget {
         let (block_size, size) = shape(&identity, &options)?;
         let (rows, waits, no_same) = (Mutex::new(RowCounters::default()), Waits::new(), AtomicBool::new(false));
         let tape = (identity.kind() == DeviceType::TAPE).then(Tape::default);
-        Ok(Self { device, options, identity, block_size, size, rows, ledger, waits, no_same, tape, _claims: claims })
+        let queue = device.queue().filter(|_| tape.is_none()).map(Mutex::new);
+        Ok(Self {
+            device,
+            queue,
+            options,
+            identity,
+            block_size,
+            size,
+            rows,
+            ledger,
+            waits,
+            no_same,
+            tape,
+            _claims: claims,
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use crate::pool::{self, ApplyError};
 use crate::scsi::fake::{BLOCK, Fake, check};
 
 mod plain;
+mod queued;
 mod replay;
 mod rows;
 
