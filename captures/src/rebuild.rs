@@ -118,7 +118,11 @@ pub(crate) struct Follower {
     section: Section,
     pub(crate) holes: Holes,
     pub(crate) before: Before,
-    statistics: Option<Statistics>,
+    /// What the files say at their ends, each for itself.
+    lost: u64,
+    filtered: u64,
+    /// Whether the last one says how it ended.
+    ended: bool,
     pub(crate) seq: Seq,
     pub(crate) time_ns: u64,
 }
@@ -134,7 +138,9 @@ impl Follower {
             device: device.clone(),
             holes: Holes::new(device.size),
             before: Before::new(at, section.started_ns),
-            statistics: None,
+            lost: 0,
+            filtered: 0,
+            ended: false,
             seq: Seq(0),
             time_ns: section.started_ns,
             section,
@@ -145,14 +151,23 @@ impl Follower {
     pub(crate) fn takes<'a>(&mut self, item: &'a Item) -> Option<&'a CapturedEntry> {
         let takes = self.before.takes(item);
         match item {
-            Item::Statistics(statistics) => self.statistics = Some((**statistics).clone()),
-            Item::Entry(entry) if takes => {
-                self.note(entry);
-                return self.is_mine(entry).then_some(entry);
+            Item::Entry(entry) => {
+                self.ended = false;
+                if takes {
+                    self.note(entry);
+                    return self.is_mine(entry).then_some(entry);
+                }
             }
-            _ => {}
+            Item::Statistics(statistics) => self.end_of_file(statistics),
+            Item::Mark { .. } => {}
         }
         None
+    }
+
+    fn end_of_file(&mut self, statistics: &Statistics) {
+        self.lost += statistics.lost.commands();
+        self.filtered += statistics.filtered.sum();
+        self.ended = true;
     }
 
     fn note(&mut self, entry: &CapturedEntry) {
@@ -186,15 +201,12 @@ impl Follower {
     /// After all items: what the capture as a whole does not tell.
     pub(crate) fn end(&mut self) -> Result<(), MomentError> {
         self.before.reached()?;
-        let lost = self.statistics.as_ref().map_or(0, |statistics| statistics.lost.commands());
-        if lost > 0 {
-            self.holes.open(None, Seq(0), Why::Lost { count: lost });
+        if self.lost > 0 {
+            self.holes.open(None, Seq(0), Why::Lost { count: self.lost });
         }
-        let filtered = self.statistics.as_ref().map(|statistics| statistics.filtered.sum());
-        match filtered {
-            None if !self.section.filter.is_empty() => self.holes.open(None, Seq(0), Why::Filtered { count: 0 }),
-            Some(count) if count > 0 => self.holes.open(None, Seq(0), Why::Filtered { count }),
-            _ => {}
+        // A file that was not ended in order does not say how many its filter left out.
+        if self.filtered > 0 || (!self.ended && !self.section.filter.is_empty()) {
+            self.holes.open(None, Seq(0), Why::Filtered { count: self.filtered });
         }
         Ok(())
     }
@@ -209,7 +221,7 @@ impl Follower {
     }
 
     pub(crate) fn ended_in_order(&self) -> bool {
-        self.statistics.is_some()
+        self.ended
     }
 }
 

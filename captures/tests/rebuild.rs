@@ -232,8 +232,14 @@ fn what_a_capture_as_a_whole_lacks_is_named() {
     let none = Section { payload: false, ..section() };
     assert!(text(&none, &plain, &statistics(1)).contains("without payload"));
     let mut lossy = statistics(1);
-    lossy.lost.table_full = 4;
+    lossy.lost.unwritten = 4;
     assert!(text(&section(), &plain, &lossy).contains("4 completions were lost"));
+    // What an earlier file lost counts too.
+    let parts = [(1, &lossy), (2, &statistics(1))]
+        .map(|(seq, end)| scene.capture(&format!("part{seq}"), &section(), &[write(seq, 0, 1, Status::OK)], Some(end)));
+    assert!(
+        scene.rebuild(&parts, "end", &output).expect_err("refused").to_string().contains("4 completions were lost")
+    );
     let mut filtered = statistics(1);
     filtered.filtered.process = 2;
     assert!(text(&section(), &plain, &filtered).contains("left 2 changes out"));

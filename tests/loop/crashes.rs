@@ -192,11 +192,10 @@ fn a_replay_leaves_the_same_bytes() {
 }
 
 /// A database with an empty table, and a file that tells how many rows were committed.
-fn make_database(at: &Path) {
+fn make_database(at: &Path, journal: &str) {
     let at = at.display();
-    sh(&format!(
-        "sqlite3 {at}/rows.db 'PRAGMA journal_mode=DELETE; CREATE TABLE rows(n INTEGER PRIMARY KEY, v TEXT);'"
-    ));
+    let table = "CREATE TABLE rows(n INTEGER PRIMARY KEY, v TEXT);";
+    sh(&format!("sqlite3 {at}/rows.db 'PRAGMA journal_mode={journal}; {table}'"));
     sh(&format!("printf 0000 > {at}/told; sync -f {at}"));
 }
 
