@@ -365,6 +365,12 @@ pub(crate) struct ReplayBench {
     /// Write the addresses to this file, as a log that fio reads (--read_iolog), and apply nothing
     #[arg(long, value_name = "FILE")]
     pub(crate) iolog: Option<PathBuf>,
+    /// Let writes start without regard to their order, except where they overlap: shows what the order costs
+    #[arg(long)]
+    pub(crate) unordered: bool,
+    /// Print what the order leaves of the throughput on model devices, and apply nothing
+    #[arg(long, conflicts_with_all = ["iolog", "unordered"])]
+    pub(crate) bounds: bool,
     /// Write the target although it holds a file system, partition table or the like
     #[arg(long)]
     pub(crate) overwrite: bool,

@@ -45,6 +45,9 @@ enum Task {
         /// A shell script to run in the guest in place of the suites
         #[arg(long, value_name = "SCRIPT")]
         run: Option<PathBuf>,
+        /// Count the script's time in instructions, on one processor: for measurements that the host has no part in
+        #[arg(long, requires = "run")]
+        counted: bool,
     },
     /// fio mixes on raw, ext4 and xfs, each drained and compared byte for byte (root)
     Soak {
@@ -100,7 +103,9 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Test => test::run(),
         Task::Tidy => tidy::run(),
-        Task::Vm { kernel, suite, run } => vm::run(kernel.as_deref(), suite.as_deref(), run.as_deref()),
+        Task::Vm { kernel, suite, run, counted } => {
+            vm::run(kernel.as_deref(), suite.as_deref(), run.as_deref(), counted)
+        }
         Task::Soak { minutes, seed } => soak::run(minutes, seed),
         Task::Crash { rounds, seed } => crash::run(rounds, seed),
         Task::Bench { what } => bench::run(what),

@@ -40,25 +40,35 @@ struct Report<'a> {
     cpu_seconds: f64,
 }
 
-/// Applies the recording, or writes its addresses down.
+/// Applies the recording, writes its addresses down, or tells what its order allows.
 pub(super) fn run(args: &ReplayBench) -> Done {
-    if !args.overwrite && args.iolog.is_none() {
+    if !args.overwrite && args.iolog.is_none() && !args.bounds {
         let volume = VolumeArg { name: String::new(), path: args.target.clone() };
         refuse_precious(&[volume], Path::new("/nonexistent"))?;
     }
+    if args.bounds {
+        return print(&format!("{}\n", serde_json::to_string(&unapplied(args)?.1.order_bounds(args.depth))?));
+    }
     if let Some(file) = &args.iolog {
-        let node = node(&args.target);
-        let size = File::open(&node).and_then(|mut node| node.seek(SeekFrom::End(0)));
-        let recording = recording(args, size.with_context(|| node.display().to_string())?)?;
+        let (node, recording) = unapplied(args)?;
         return Ok(std::fs::write(file, iolog(&node, recording.ranges()))?);
     }
     let target = target::open(&args.target, &Host::default()).or_exit(Exit::Refused)?;
     let recording = recording(args, target.size())?;
+    let recording = if args.unordered { recording.without_order() } else { recording };
     let scratch = tempfile::tempdir()?;
     let before = cpu_seconds();
     let replay = recording.replay(target, args.depth, scratch.path())?;
     let cpu_seconds = cpu_seconds() - before;
     print(&format!("{}\n", serde_json::to_string(&report(args, &recording, &replay, cpu_seconds))?))
+}
+
+/// The device's node and the recording for it, without opening it for writing.
+fn unapplied(args: &ReplayBench) -> anyhow::Result<(PathBuf, Recording)> {
+    let node = node(&args.target);
+    let size = File::open(&node).and_then(|mut node| node.seek(SeekFrom::End(0)));
+    let size = size.with_context(|| node.display().to_string())?;
+    Ok((node, recording(args, size)?))
 }
 
 fn report<'a>(args: &'a ReplayBench, recording: &Recording, replay: &Replay, cpu_seconds: f64) -> Report<'a> {

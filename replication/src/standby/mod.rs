@@ -221,15 +221,18 @@ impl Standby {
         if !matches!(self.phase, Phase::Redoing) {
             return Err(StandbyError::Unexpected(first));
         }
+        self.intake.expects(first)?;
+        if headers.is_empty() {
+            return Ok(());
+        }
         let mut tip = self.intake.tip();
         for (index, header) in (first..).zip(headers) {
             tip = follow(tip, header, &self.sizes).map_err(|source| StandbyError::Journal { index, source })?;
         }
         let end = first + headers.len() as u64;
-        self.intake.expects(first)?;
         self.intake.push(0, headers, tip);
         self.intake.journaled(first..end)?;
-        self.durable(end.saturating_sub(1))
+        self.durable(end - 1)
     }
 
     /// The journal holds no more entries.

@@ -39,16 +39,17 @@ pub(crate) enum Bench {
         folder: Option<PathBuf>,
     },
     /// Replay of captured random writes of 4 KiB as a standby does it, beside fio with the same addresses and depth: the block
-    /// back end on a device in memory, SG_IO in a virtual machine. Prints IOPS, the ratio to fio (goal 0.9 at depth 32) with
-    /// its lowest and highest round, and serial mode
+    /// back end on a device in memory, SG_IO in a virtual machine whose time is counted in instructions. Prints IOPS, the
+    /// ratio to fio (goal 0.9 at depth 32) with its lowest and highest round, serial mode, what the order of the recording
+    /// allows, and for a goal that is missed by what
     Replay {
-        /// Interleaved rounds; more of them give a better median
+        /// Interleaved rounds; more of them give a better median (in the virtual machine at most 2, which hardly differ)
         #[arg(long, default_value_t = 5)]
         rounds: usize,
         /// Writes of each run of the block back end
         #[arg(long, default_value_t = 262_144)]
         writes: u64,
-        /// Writes of each run in the virtual machine, where everything is emulated and slow
+        /// Writes of each run in the virtual machine, which is slow
         #[arg(long, default_value_t = 8_000)]
         guest_writes: u64,
         /// Kernel series of the virtual machine

@@ -1,10 +1,15 @@
 //! `bench replay`: a captured load of small random writes, applied again as a standby does, beside fio that writes the same
 //! addresses at the same depth to the same device.
 //!
-//! The block back end runs here, on a loop device in memory; SG_IO runs in a virtual machine, on a disk of scsi_debug. There
-//! everything is emulated, so that only ratios within the guest mean something.
+//! The block back end runs here, on a loop device in memory; SG_IO runs in a virtual machine, on a disk of scsi_debug. Its
+//! time is counted in instructions, so that what is measured there does not depend on the host.
+//!
+//! Beside the ratios stands what they are bound by. Replay keeps the order of its recording, fio does not: a model tells what
+//! of fio's throughput that leaves on such a device (`replay-bench --bounds`), a run without order shows it. What is left
+//! is the cost of replay itself, in CPU time.
 
 mod block;
+mod bound;
 mod report;
 mod scsi;
 
@@ -36,6 +41,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
     if !plan.no_vm {
         report.sections.extend(scsi::run(plan)?);
     }
+    report.sections.iter_mut().for_each(report::Section::add_bound);
     if plan.json {
         println!("{}", report.json());
     } else {

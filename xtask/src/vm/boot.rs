@@ -25,9 +25,30 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// One boot in about 25 dies in the emulated kernel before init.
 const BOOT_ATTEMPTS: u32 = 4;
 
+/// What a guest's time is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Clock {
+    /// The host's: whatever else the host does, and how well it emulates an instruction, is in every measurement.
+    #[default]
+    Host,
+    /// A nanosecond for each instruction that the guest executes, on one processor; while it waits time leaps to its next
+    /// timer. What is measured does not depend on the host.
+    Instructions,
+}
+
+impl Clock {
+    const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Host => &["-accel", "tcg,thread=multi", "-smp", "2"],
+            Self::Instructions => &["-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=0,sleep=off"],
+        }
+    }
+}
+
 /// A machine that can be run.
 #[derive(Debug)]
 pub(crate) struct Machine {
+    clock: Clock,
     kernel: PathBuf,
     initrd: PathBuf,
     disks: Vec<PathBuf>,
@@ -45,7 +66,7 @@ enum End {
 
 impl Machine {
     /// Lays out a machine with empty disks in `folder`.
-    pub(crate) fn new(kernel: PathBuf, initrd: PathBuf, folder: &Path) -> Result<Self> {
+    pub(crate) fn new(clock: Clock, kernel: PathBuf, initrd: PathBuf, folder: &Path) -> Result<Self> {
         let make = |name: &str, bytes: u64| -> Result<PathBuf> {
             let path = folder.join(format!("disk-{name}"));
             File::create(&path)?.set_len(bytes)?;
@@ -53,7 +74,7 @@ impl Machine {
         };
         let disks = DISKS.iter().map(|name| make(name, DISK_BYTES)).collect::<Result<_>>()?;
         let scsi_disks = SCSI_DISKS.iter().map(|name| make(name, DISK_BYTES)).collect::<Result<_>>()?;
-        Ok(Self { kernel, initrd, disks, scsi_disks, cd: make("cd", CD_BYTES)? })
+        Ok(Self { clock, kernel, initrd, disks, scsi_disks, cd: make("cd", CD_BYTES)? })
     }
 
     /// Boots, streams the console to standard output, its name in front, and returns the script's results.
@@ -91,7 +112,7 @@ impl Machine {
 
     fn command(&self) -> Command {
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2G"]);
+        command.args(self.clock.arguments()).args(["-cpu", "max", "-m", "2G"]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"]);
         command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initrd);
         command.args(["-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off random.trust_cpu=on"]);

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-pub(crate) use boot::Machine;
+use boot::{Clock, Machine};
 pub(crate) use console::Results;
 
 use crate::{process, workspace};
@@ -32,10 +32,12 @@ use suites::SUITES;
 /// A whole suite must end within this; emulation is slow, and the machine may be shared.
 const TIME_LIMIT: Duration = Duration::from_secs(1200);
 
-/// The task: the suites, one of them, or a script of the caller's, on one kernel or all.
-pub(crate) fn run(series: Option<&str>, suite: Option<&str>, script: Option<&Path>) -> Result<()> {
+/// The task: the suites, one of them, or a script of the caller's, on one kernel or all. A script may have its time counted
+/// in instructions.
+pub(crate) fn run(series: Option<&str>, suite: Option<&str>, script: Option<&Path>, counted: bool) -> Result<()> {
+    let clock = if counted { Clock::Instructions } else { Clock::Host };
     let results = match script {
-        Some(script) => own_script(series, script)?,
+        Some(script) => own_script(clock, series, script)?,
         None => suites_on(series, suite)?,
     };
     println!("vm: {} passed, {} failed", results.passed, results.failed.len());
@@ -79,7 +81,7 @@ fn chosen<'a>(known: &[&'a str], wanted: Option<&str>) -> Vec<&'a str> {
     known.iter().copied().filter(|series| wanted.is_none_or(|wanted| wanted == *series)).collect()
 }
 
-fn own_script(series: Option<&str>, script: &Path) -> Result<Results> {
+fn own_script(clock: Clock, series: Option<&str>, script: &Path) -> Result<Results> {
     ready()?;
     let text = std::fs::read_to_string(script)
         .with_context(|| format!("cannot read the guest script {}", script.display()))?;
@@ -87,7 +89,7 @@ fn own_script(series: Option<&str>, script: &Path) -> Result<Results> {
     let mut all = Results::default();
     for series in known_series(series)? {
         println!("vm: kernel {series}, {}", script.display());
-        all.add(series, on(series, &text, &programs, "").with_context(|| format!("kernel {series}"))?);
+        all.add(series, on(clock, series, &text, &programs, "").with_context(|| format!("kernel {series}"))?);
     }
     Ok(all)
 }
@@ -119,12 +121,12 @@ fn run_folder() -> Result<tempfile::TempDir> {
 }
 
 /// Boots a kernel of the series for a script; each line of the guest is printed with its name in front.
-fn on(series: &str, script: &str, programs: &[Program], guest: &str) -> Result<Results> {
+fn on(clock: Clock, series: &str, script: &str, programs: &[Program], guest: &str) -> Result<Results> {
     let kernel = kernels::fetch(series)?;
     println!("vm: booting {}", kernel.release);
     let scratch = run_folder()?;
     let initrd = scratch.path().join("initrd");
     std::fs::write(&initrd, guest::initrd(&kernel, script, programs)?)?;
-    let machine = Machine::new(kernel.image, initrd, scratch.path())?;
+    let machine = Machine::new(clock, kernel.image, initrd, scratch.path())?;
     machine.run(TIME_LIMIT, guest)
 }

@@ -9,7 +9,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::Plan;
-use super::report::{Runner, Sample, Section};
+use super::bound::Bounds;
+use super::report::{Runner, Sample, Section, unordered};
 use crate::rig::{self, LoopDevice, Node, Status};
 use crate::{interrupt, process, workspace};
 
@@ -31,13 +32,16 @@ const SERIAL_PART: u64 = 4;
 enum How {
     Fio(&'static str),
     Replay,
+    /// Without regard to the order.
+    Unordered,
 }
 
 /// A runner of the block back end: how, and how many in flight.
-const RUNNERS: [(How, u32); 6] = [
+const RUNNERS: [(How, u32); 7] = [
     (How::Fio("libaio"), 32),
     (How::Fio("io_uring"), 32),
     (How::Replay, 32),
+    (How::Unordered, 32),
     (How::Fio("libaio"), 1),
     (How::Fio("psync"), 1),
     (How::Replay, 1),
@@ -49,11 +53,12 @@ fn runner((how, depth): (How, u32)) -> Runner {
     let name = match how {
         How::Fio(engine) => format!("fio {engine}"),
         How::Replay => "blkecho, block".to_owned(),
+        How::Unordered => unordered("blkecho, block"),
     };
     let serial = if depth == 1 { ", serial" } else { "" };
     let base = format!("{BASE}{serial}");
     let name = format!("{name}{serial}");
-    Runner { beside: (name != base).then_some(base), name, depth, is_replay: how == How::Replay }
+    Runner { beside: (name != base).then_some(base), name, depth, is_replay: !matches!(how, How::Fio(_)) }
 }
 
 /// What is written again.
@@ -107,6 +112,7 @@ impl Bench {
             plan.rounds
         );
         let mut section = Section::new(title, RUNNERS.map(runner));
+        section.bounds = Bounds::parse(&process::output(self.replay(32).arg("--bounds"))?)?;
         for round in 0..plan.rounds {
             for one in 0..RUNNERS.len() {
                 // Another one begins each round, so that none is always the first after a pause.
@@ -144,6 +150,7 @@ impl Bench {
                 parse_fio(&process::output(&mut command)?)
             }
             How::Replay => parse_replay(&process::output(&mut self.replay(depth))?),
+            How::Unordered => parse_replay(&process::output(self.replay(depth).arg("--unordered"))?),
         }
     }
 
@@ -214,7 +221,9 @@ pub(super) fn parse_fio(text: &str) -> Result<Sample> {
     let busy = (number(&job["usr_cpu"])? + number(&job["sys_cpu"])?) / 100.0;
     let writes = number(&job["write"]["total_ios"])?;
     ensure!(writes > 0.0, "fio wrote nothing");
-    Ok(Sample { iops, cpu_micros: busy * runtime * 1e3 / writes })
+    let times = &job["write"]["lat_ns"];
+    let variation = number(&times["stddev"])? / number(&times["mean"])?.max(1.0);
+    Ok(Sample { iops, cpu_micros: busy * runtime * 1e3 / writes, variation })
 }
 
 /// What `replay-bench` tells.
@@ -222,7 +231,7 @@ pub(super) fn parse_replay(text: &str) -> Result<Sample> {
     let report: Value = serde_json::from_str(text.trim()).context("replay-bench printed no JSON")?;
     let number = |key: &str| report[key].as_f64().with_context(|| format!("replay-bench tells no {key}"));
     ensure!(number("not_applied")? == 0.0, "entries were not applied: {text}");
-    Ok(Sample { iops: number("iops")?, cpu_micros: number("cpu_seconds")? * 1e6 / number("entries")? })
+    Ok(Sample { iops: number("iops")?, cpu_micros: number("cpu_seconds")? * 1e6 / number("entries")?, variation: 0.0 })
 }
 
 /// Progress: beside JSON it is no part of the answer.
@@ -247,10 +256,11 @@ mod tests {
     #[test]
     fn reports_of_both() {
         let fio = r#"note: x
-            {"jobs": [{"write": {"iops": 1000, "runtime": 2000, "total_ios": 2000}, "usr_cpu": 5, "sys_cpu": 15}]}"#;
-        assert_eq!(parse_fio(fio).expect("parses"), Sample { iops: 1000.0, cpu_micros: 200.0 });
+            {"jobs": [{"write": {"iops": 1000, "runtime": 2000, "total_ios": 2000, "lat_ns": {"mean": 8, "stddev": 2}},
+                       "usr_cpu": 5, "sys_cpu": 15}]}"#;
+        assert_eq!(parse_fio(fio).expect("parses"), Sample { iops: 1000.0, cpu_micros: 200.0, variation: 0.25 });
         let ours = r#"{"not_applied": 0, "iops": 500, "cpu_seconds": 0.5, "entries": 1000}"#;
-        assert_eq!(parse_replay(ours).expect("parses"), Sample { iops: 500.0, cpu_micros: 500.0 });
+        assert_eq!(parse_replay(ours).expect("parses"), Sample { iops: 500.0, cpu_micros: 500.0, variation: 0.0 });
         assert!(parse_replay(&ours.replace("applied\": 0", "applied\": 3")).is_err());
     }
 }

@@ -1,5 +1,6 @@
 # Runs in the guest: captures fio's writes to a disk of scsi_debug as SCSI commands, then writes them again by turns, with
-# fio and as a standby does. ROUNDS and WRITES are set above. Prints `RESULT section|run|depth|JSON` for each run.
+# fio and as a standby does. ROUNDS and WRITES are set above. Prints `RESULT section|run|depth|JSON` for each run, and what
+# the order of the deep recording allows as `BOUNDS JSON`.
 
 DISK_MB=128
 DRIVER=/sys/bus/pseudo/drivers/scsi_debug
@@ -22,6 +23,7 @@ wait_for() {
     done
 }
 
+clock="one processor of a nanosecond for each instruction"
 modprobe sd_mod
 modprobe sg
 modprobe scsi_debug dev_size_mb=$DISK_MB delay=0 || die "no scsi_debug"
@@ -52,9 +54,9 @@ by_fio() {
     echo "RESULT $section|$1|$2|$(echo "$json" | tr -d '\n\t' | tr -s ' ')"
 }
 
-# by_us NAME DEPTH TARGET
+# by_us NAME DEPTH TARGET [OPTION]
 by_us() {
-    json=$(blkecho replay-bench "$3" --record /tmp/load$group/journal --overwrite --depth $2 2>/tmp/us.log) ||
+    json=$(blkecho replay-bench "$3" --record /tmp/load$group/journal --overwrite --depth $2 $4 2>/tmp/us.log) ||
         { cat /tmp/us.log; die "$1"; }
     echo "RESULT $section|$1|$2|$json"
 }
@@ -66,8 +68,11 @@ deep() {
     by_us "blkecho, SG_IO (disk)" 32 sg:/dev/sda
     by_us "blkecho, SG_IO (sg)" 32 /dev/sg0
     by_us "blkecho, SG_IO (bsg)" 32 "$bsg"
+    by_us "blkecho, SG_IO (sg), unordered" 32 /dev/sg0 --unordered
     by_us "blkecho, block" 32 /dev/sda
+    by_us "blkecho, block, unordered" 32 /dev/sda --unordered
     by_fio "fio sg" 16 sg /dev/sg0
+    by_us "blkecho, SG_IO (sg), 16" 16 /dev/sg0
 }
 
 serial() {
@@ -79,17 +84,19 @@ serial() {
     by_fio "fio sg" 1 sg /dev/sg0
 }
 
-# A device that answers at once ends each command before the next is issued: its recording would be serial.
-echo 1000000 >$DRIVER/ndelay || die "no delay"
+# 32 are in flight only on a device that takes longer for one than the processor for 31: a recording of another one is shallower
+# than its name, and the order would forbid what the depth allows.
+echo 10000000 >$DRIVER/ndelay || die "no delay"
 load 32 $WRITES
 load 1 $((WRITES / 8))
+echo "BOUNDS $(blkecho replay-bench /dev/sda --record /tmp/load32/journal --depth 32 --bounds)"
 for delay in 0 1000000; do
     if [ $delay = 0 ]; then
         echo 0 >$DRIVER/delay
-        section="SCSI disk of scsi_debug that answers at once, emulated processor"
+        section="SCSI disk of scsi_debug that answers at once, $clock"
     else
         echo $delay >$DRIVER/ndelay || die "no delay"
-        section="SCSI disk of scsi_debug with a latency of 1 ms, emulated processor"
+        section="SCSI disk of scsi_debug with a latency of 1 ms, $clock"
     fi
     round=0
     while [ $round -lt $ROUNDS ]; do
