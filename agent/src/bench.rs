@@ -125,7 +125,8 @@ fn bench_config(device: &Path, ring_bytes: u32) -> AgentConfig {
     AgentConfig {
         group: "bench".into(),
         devices: vec![NamedDevice { name: "bench".into(), path: device.to_owned() }],
-        to: String::new(),
+        to: Vec::new(),
+        forget: Vec::new(),
         dir: PathBuf::new(),
         journal_bytes: 0,
         segment_bytes: 0,

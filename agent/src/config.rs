@@ -7,6 +7,7 @@ use journal::SyncPolicy;
 use crate::error::AgentError;
 use crate::layer::Layer;
 use crate::probe::filter::Filter;
+use crate::secondaries::{self, Secondary};
 
 /// A device and the name that both ends use for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +25,11 @@ pub struct AgentConfig {
     pub group: String,
     /// The devices of the group, which share one order.
     pub devices: Vec<NamedDevice>,
-    /// The standby, `HOST:PORT`.
-    pub to: String,
-    /// Directory of the journal, the dirty map and the identity of the stream.
+    /// The standbys; their names are those of the cursors and dirty maps in `dir`.
+    pub to: Vec<Secondary>,
+    /// Names of secondaries whose saved state is given up; only with it may the state of one that is not in `to` go.
+    pub forget: Vec<String>,
+    /// Directory of the journal, the dirty maps and the identity of the stream.
     pub dir: PathBuf,
     /// Bytes of the journal.
     pub journal_bytes: u64,
@@ -77,6 +80,7 @@ impl AgentConfig {
         if !self.region_bytes.is_power_of_two() || self.region_bytes < 4096 || self.region_bytes > 16 << 20 {
             return usage(format!("regions of {} bytes: use a power of two from 4K to 16M", self.region_bytes));
         }
+        secondaries::check(&self.to)?;
         self.filter.check_replication(self.partial, self.assume_identical)?;
         match self.devices.iter().enumerate().find(|(i, d)| self.devices[..*i].iter().any(|e| e.name == d.name)) {
             Some((_, twice)) => usage(format!("two volumes are named `{}`: give each its own --name", twice.name)),
@@ -86,7 +90,7 @@ impl AgentConfig {
 }
 
 /// Names become parts of paths.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     (1..=64).contains(&name.len()) && name.chars().all(allowed) && !name.starts_with('.')
 }
@@ -99,7 +103,8 @@ mod tests {
         AgentConfig {
             group: "g".into(),
             devices: vec![NamedDevice { name: "a".into(), path: "/dev/null".into() }],
-            to: "localhost:1".into(),
+            to: vec![Secondary::at("localhost:1")],
+            forget: Vec::new(),
             dir: "/tmp".into(),
             journal_bytes: 1 << 30,
             segment_bytes: 64 << 20,
@@ -130,5 +135,8 @@ mod tests {
         assert!(refused(|c| c.filter.pids.push(7)).contains("--pid 7 drops changes"));
         assert!(refused(|c| c.partial = true).contains("--partial goes with"));
         assert!(refused(|c| c.devices.push(c.devices[0].clone())).contains("two volumes"));
+        assert!(refused(|c| c.to.clear()).contains("0 standbys"));
+        assert!(refused(|c| c.to.push(Secondary::at("localhost:1"))).contains("two standbys"));
+        assert!(refused(|c| c.to[0].name = "a/b".into()).contains("name of a standby"));
     }
 }

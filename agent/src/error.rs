@@ -80,6 +80,17 @@ pub enum AgentError {
     /// Wrong arguments.
     #[error("{0}")]
     Usage(String),
+    /// What is saved belongs to a secondary that is not named.
+    #[error(
+        "{dir} holds what is known of the standby `{name}`, and no --to names it: if it has moved, use --to HOST:PORT,\
+         name={name}; if it is gone for good, --forget {name}"
+    )]
+    Unnamed {
+        /// Its name.
+        name: String,
+        /// The state directory.
+        dir: PathBuf,
+    },
     /// Another agent observes the device.
     #[error("{device} is observed by another blkecho agent; stop that one first (`blkecho status` lists them)")]
     Busy {
@@ -124,7 +135,7 @@ impl AgentError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Usage(_) | Self::Config(_) | Self::Device(_) => ErrorClass::Usage,
+            Self::Usage(_) | Self::Config(_) | Self::Device(_) | Self::Unnamed { .. } => ErrorClass::Usage,
             Self::Filter(FilterError::NoCopy(_)) => ErrorClass::Refused,
             Self::Filter(_) => ErrorClass::Usage,
             Self::Feature(_) | Self::Bpffs(_) | Self::Btf(_) | Self::Layout(_) => ErrorClass::NotPermitted,

@@ -17,6 +17,8 @@ pub mod primary;
 pub mod probe;
 pub mod record;
 mod scsi_identity;
+mod secondaries;
+mod secondary_status;
 pub mod selftest;
 mod setup;
 mod status;
@@ -35,6 +37,8 @@ pub use config::{AgentConfig, NamedDevice};
 pub use error::{AgentError, ErrorClass};
 pub use layer::{Layer, LayerError};
 pub use probe::filter::{self, Filter, FilterError};
+pub use secondaries::Secondary;
+pub use secondary_status::SecondaryStatus;
 pub use status::{AgentStatus, DetachReport, DrainReport};
 pub use tape::TapeError;
 pub use verify::{Difference, VerifyReport};
@@ -42,17 +46,17 @@ pub use verify::{Difference, VerifyReport};
 use crate::capture::Shared;
 use crate::primary::LogError;
 use crate::primary::core::Core;
-use crate::primary::shipper::{Destination, HashQuestion, Shipper};
+use crate::primary::shipper::{HashQuestion, Shipper};
 
 /// A running agent. Dropping it stops it and leaves the probe pinned.
 pub struct Agent {
     core: Arc<Core>,
     capture: Arc<Shared>,
-    to: String,
     picked_up: bool,
-    questions: mpsc::Sender<HashQuestion>,
+    /// To the link of each secondary.
+    questions: Vec<mpsc::Sender<HashQuestion>>,
     log: Option<JoinHandle<Result<(), LogError>>>,
-    link: Option<JoinHandle<()>>,
+    links: Vec<JoinHandle<()>>,
 }
 
 /// Pause between looks at a state that is waited for.
@@ -65,21 +69,24 @@ impl Agent {
     /// Says what is missing, refused or broken, and the remedy. Nothing new stays pinned then.
     pub fn start(config: AgentConfig) -> Result<Self, AgentError> {
         let setup::Ready { core, log, reader, capture, picked_up } = setup::prepare(&config)?;
-        let (questions, receiver) = mpsc::channel(16);
-        let to = Destination { address: config.to.clone(), insecure: config.insecure };
-        let shipper = Shipper::new(Arc::clone(&core), reader, to, receiver);
-        let log = spawn("log", move || log.run())?;
-        let link = spawn("link", move || run_link(shipper))?;
-        Ok(Self { core, capture, to: config.to, picked_up, questions, log: Some(log), link: Some(link) })
+        let log = Some(spawn("log", move || log.run())?);
+        let mut agent = Self { core, capture, picked_up, questions: Vec::new(), log, links: Vec::new() };
+        for place in 0..agent.core.links.len() {
+            let (questions, receiver) = mpsc::channel(16);
+            let shipper = Shipper::new(Arc::clone(&agent.core), place, reader.clone(), config.insecure, receiver);
+            agent.links.push(spawn("link", move || run_link(shipper))?);
+            agent.questions.push(questions);
+        }
+        Ok(agent)
     }
 
     /// What it looks like now.
     #[must_use]
     pub fn status(&self) -> AgentStatus {
-        status::gather(&self.core, &self.capture, &self.to, self.picked_up)
+        status::gather(&self.core, &self.capture, self.picked_up)
     }
 
-    /// Waits until everything that had completed before the call is applied at the standby, and nothing is dirty.
+    /// Waits until everything that had completed before the call is applied at every standby, and nothing is dirty.
     ///
     /// # Errors
     /// [`AgentError::TimedOut`] says what was missing.
@@ -98,11 +105,11 @@ impl Agent {
         }
     }
 
-    /// Compares all volumes with the standby, chunk by chunk, by hashes. Meant for an idle device; the report says if it
+    /// Compares all volumes with every standby, chunk by chunk, by hashes. Meant for an idle device; the report says if it
     /// was written meanwhile. `progress` gets bytes done and bytes in all.
     ///
     /// # Errors
-    /// When the standby is not connected or a device cannot be read.
+    /// When a standby is not connected or a device cannot be read.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, AgentError> {
         verify::run(&self.core, &self.questions, progress)
     }
@@ -117,13 +124,13 @@ impl Agent {
 
     fn halt(&mut self) -> Result<(), AgentError> {
         self.core.stop.store(true, Ordering::Release);
-        self.core.wake_link.notify_one();
+        self.core.wake_links();
         let result = match self.log.take().map(JoinHandle::join) {
             Some(Ok(result)) => result.map_err(AgentError::from),
             // The panic was reported by its own hook.
             Some(Err(_)) | None => Ok(()),
         };
-        if let Some(link) = self.link.take() {
+        for link in self.links.drain(..) {
             let _ = link.join();
         }
         result

@@ -13,9 +13,9 @@ use formats::wire::VolumeIdentity;
 use formats::{Position, Seq, StreamId};
 use journal::{Config, Journal, Reader, RealDisk};
 use probe_types::{CpuCounters, UnitKey, Volume};
-use replication::dirty::DirtyMap;
 use replication::epochs::{EpochTracker, SLOTS};
-use replication::primary::{Covered, JournalExtent, Primary, PrimaryConfig, Restored};
+use replication::group::Group;
+use replication::primary::JournalExtent;
 use replication::scope::Scope;
 use tracing::{info, warn};
 
@@ -33,12 +33,13 @@ use crate::preflight::{Device, Host, features, stack};
 use crate::primary::core::{Core, CoreParts, VolumeInfo};
 use crate::primary::kernel_map::{KernelMap, counts};
 use crate::primary::regions::{VolumeReader, Volumes};
-use crate::primary::{CURSOR, DirtyFile, Log, LogParts, Persisted};
+use crate::primary::{DirtyFile, Log, LogParts};
 use crate::probe::filter::{Filter, Rules};
 use crate::probe::ops::Ops;
 use crate::probe::shared::kernel_barrier;
 use crate::probe::{Probe, ProbeSpec, layout};
 use crate::scsi_identity;
+use crate::secondaries::{self, Source};
 use crate::selftest;
 use crate::tape;
 
@@ -271,22 +272,26 @@ fn assemble_parts(
     for index in readable {
         selftest::run(&probe, &capture.selftest, &observed.selftest_target(index), config.ring_bytes)?;
     }
-    let dirty_file = DirtyFile::new(&config.dir);
+    secondaries::settle(&config.dir, &config.to, &config.forget, &mut journal, picked_up)?;
+    let dirty_files = config.to.iter().map(|to| DirtyFile::of(&config.dir, &to.name)).collect();
     let final_slots = final_slots(&probe);
     let settings = filtering::engine_settings(config, identity.stream(), observed.sizes(), scope.clone());
-    let engine = engine(config, &observed, settings, &found, &dirty_file, &probe, &kernel_map)?;
+    let live = kernel_map.union(&probe);
+    let source =
+        Source { dir: &config.dir, secondaries: &config.to, settings, picked_up, live, completed: kernel_seq(&probe) };
+    let group = group(&source, &found, &journal)?;
     if !picked_up {
         identity.save(&config.dir)?;
     }
     let epochs = epochs(&probe, begun.as_ref(), &final_slots);
-    let core = core(config, observed, engine, probe, identity.stream(), (scope, rules.text), said)?;
+    let core = core(config, observed, group, probe, identity.stream(), (scope, rules.text), said)?;
     let (reader, shared) = (journal.reader(), Arc::clone(&capture.shared));
     let log = Log::new(LogParts {
         core: Arc::clone(&core),
         journal,
         sync: config.sync,
         capture,
-        dirty_file,
+        dirty_files,
         kernel_map,
         epochs,
         withdrawn: begun.as_ref().map_or([0; SLOTS], |begun| begun.counters.withdrawn),
@@ -355,7 +360,6 @@ fn epochs(probe: &Probe, begun: Option<&Begun>, final_slots: &[usize]) -> EpochT
 /// What the journal holds.
 struct Found {
     extent: JournalExtent,
-    acknowledged: Position,
     last_seq: Seq,
     headers: Vec<formats::EntryHeader>,
     /// Durable entries are gone: everything must be taken for dirty.
@@ -387,8 +391,7 @@ impl Found {
         let kernel = kernel_seq(probe);
         let last_seq = if picked_up { last.unwrap_or(kernel) } else { Seq(0) };
         let extent = JournalExtent { first: Position(first), next: Position(journal.next()), last_seq };
-        let acknowledged = if picked_up { journal.cursor(CURSOR).unwrap_or(0) } else { 0 };
-        Ok(Self { extent, acknowledged: Position(acknowledged), last_seq, headers, damaged })
+        Ok(Self { extent, last_seq, headers, damaged })
     }
 }
 
@@ -400,65 +403,25 @@ fn last_seq_of(header: &formats::EntryHeader) -> Option<Seq> {
     }
 }
 
-fn engine(
-    config: &AgentConfig,
-    observed: &Observed,
-    settings: PrimaryConfig,
-    found: &Found,
-    dirty_file: &DirtyFile,
-    probe: &Probe,
-    kernel_map: &KernelMap,
-) -> Result<Primary, AgentError> {
-    let (saved, covered) = saved_map(config, observed, settings.stream, dirty_file)?;
-    let mut map = saved;
-    if map.union(&kernel_map.union(probe)).is_err() || found.damaged {
-        map.mark_all();
-    }
-    let completed = kernel_seq(probe);
-    // What the journal lost, and all that completed meanwhile, is in the map: a secondary is led past it by a cut.
-    let lost = Covered { from: Position(0), through: Position(found.extent.next.0 - 1), last_seq: found.last_seq };
-    let covered = if found.damaged { Some(lost) } else { covered };
-    let (journal, acknowledged) = (found.extent, found.acknowledged);
-    let restored = Restored { journal, acknowledged, dirty: Some(map), covered, completed };
-    let mut engine = Primary::new(settings, restored)?;
-    found.headers.iter().for_each(|header| engine.recover_entry(header));
-    Ok(engine)
-}
-
-/// The saved map of this stream; everything when there is one that cannot be used.
-fn saved_map(
-    config: &AgentConfig,
-    observed: &Observed,
-    stream: StreamId,
-    file: &DirtyFile,
-) -> Result<(DirtyMap, Option<Covered>), AgentError> {
-    let unusable = |error: replication::dirty::DirtyMapError| AgentError::Usage(format!("dirty map: {error}"));
-    let mut map = DirtyMap::new(config.region_bytes, &observed.sizes()).map_err(unusable)?;
-    let loaded = file.load(stream).map_err(|source| AgentError::State {
-        what: "reading the dirty map in",
-        path: config.dir.clone(),
-        source,
-    })?;
-    match loaded {
-        Persisted::Absent => Ok((map, None)),
-        Persisted::Map(saved) => {
-            let marked = saved.runs.iter().try_for_each(|(volume, range)| map.mark(*volume, *range).map(drop));
-            marked.unwrap_or_else(|_| map.mark_all());
-            let covered = saved.covered.map(|(from, through, last_seq)| Covered { from, through, last_seq });
-            Ok((map, covered))
+/// The engines of all secondaries.
+fn group(source: &Source<'_>, found: &Found, journal: &Journal<RealDisk>) -> Result<Group, AgentError> {
+    let mut group = Group::new(found.extent);
+    if found.damaged {
+        // What the journal lost, and all that completed meanwhile, is in the maps: each secondary is led past it by a cut.
+        for secondary in source.secondaries {
+            group.join(&secondary.name, source.settings.clone(), source.completed).map_err(secondaries::no_group)?;
         }
-        Persisted::Unusable(why) => {
-            info!("the saved dirty map is not used: {why}");
-            map.mark_all();
-            Ok((map, None))
-        }
+    } else {
+        source.fill(&mut group, journal)?;
     }
+    found.headers.iter().for_each(|header| group.recover_entry(header));
+    Ok(group)
 }
 
 fn core(
     config: &AgentConfig,
     observed: Observed,
-    engine: Primary,
+    group: Group,
     probe: Arc<Probe>,
     stream: StreamId,
     (scope, filter): (Scope, String),
@@ -473,12 +436,13 @@ fn core(
         volumes.push(volume);
     }
     Ok(Core::new(CoreParts {
-        engine,
+        group,
+        addresses: config.to.iter().map(|to| to.address.clone()).collect(),
         probe,
         volumes,
         readers,
         stream,
-        group: config.group.clone(),
+        group_name: config.group.clone(),
         region_bytes: config.region_bytes,
         scope,
         filter,

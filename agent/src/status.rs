@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::capture::Shared;
 use crate::capture::assembler::AssemblerCounters;
 use crate::primary::core::Core;
+use crate::secondary_status::{SecondaryStatus, Summary};
 
 /// An agent at one moment. Sizes in bytes, times in seconds.
 #[derive(Debug, Clone, Serialize)]
@@ -20,9 +21,11 @@ use crate::primary::core::Core;
 pub struct AgentStatus {
     pub group: String,
     pub stream: String,
+    /// Addresses of the secondaries.
     pub to: String,
     pub devices: Vec<String>,
-    /// The word for all of it: `Connected`, `Partial`, `SyncSource`, `Disconnected`, `Behind` or `Failed`.
+    /// The word for all of it: `Connected`, `Partial`, `SyncSource`, `Disconnected`, `Behind` or `Failed`. Of several
+    /// secondaries the worst; so are the positions, lags and words below. Bytes and counters are sums.
     pub state: String,
     pub peer: String,
     pub connected: bool,
@@ -35,6 +38,7 @@ pub struct AgentStatus {
     pub payload_bytes: u64,
     pub position: u64,
     pub sent: u64,
+    pub received: u64,
     pub durable: u64,
     pub applied: u64,
     pub lag_entries: u64,
@@ -69,6 +73,8 @@ pub struct AgentStatus {
     pub generations: u64,
     pub epochs_cleared: u64,
     pub takeovers: u64,
+    /// Each secondary.
+    pub secondaries: Vec<SecondaryStatus>,
 }
 
 /// Changes that the filter keeps out, by the first reason.
@@ -125,47 +131,50 @@ pub struct DrainReport {
 }
 
 /// Collects everything.
-pub(crate) fn gather(core: &Core, capture: &Shared, to: &str, picked_up: bool) -> AgentStatus {
-    let now = core.now();
-    let engine = core.engine().status(now);
+pub(crate) fn gather(core: &Core, capture: &Shared, picked_up: bool) -> AgentStatus {
+    let secondaries: Vec<SecondaryStatus> =
+        (0..core.links.len()).map(|place| SecondaryStatus::of(core, place)).collect();
+    let all = Summary::of(&secondaries);
     let log = &core.log;
     let failure = log.failure.lock().ok().and_then(|failure| failure.clone());
     let device_problem = core.device_problem.lock().ok().and_then(|problem| problem.clone());
     let failed = failure.is_some() || device_problem.as_ref().is_some_and(|problem| problem.lost);
     let kernel = core.probe.sum_counters();
+    let sum = |of: fn(&SecondaryStatus) -> u64| secondaries.iter().map(of).sum::<u64>();
     AgentStatus {
-        group: core.group.clone(),
+        group: core.group_name.clone(),
         stream: core.stream.to_string(),
-        to: to.to_owned(),
+        to: core.links.iter().map(|link| link.address.as_str()).collect::<Vec<_>>().join(", "),
         devices: core.volumes.iter().map(|volume| volume.path.display().to_string()).collect(),
-        state: if failed { "Failed".to_owned() } else { engine.mode.to_string() },
-        peer: data_word(engine.peer_data).to_owned(),
-        connected: engine.connected,
-        link_error: core.link_error.lock().ok().and_then(|error| error.clone()),
+        state: if failed { "Failed".to_owned() } else { all.state },
+        peer: all.peer,
+        connected: all.connected,
+        link_error: all.link_error,
         failure,
         device_problem: device_problem.map(|problem| problem.text),
         picked_up_pinned_probe: picked_up,
         completions: core.kernel_seq().0,
         records: get(&capture.records),
         payload_bytes: get(&capture.payload_bytes),
-        position: engine.journal_end.0,
-        sent: engine.sent.0,
-        durable: engine.durable.0,
-        applied: engine.applied.0,
-        lag_entries: engine.lag_entries,
-        lag_seconds: engine.lag.as_secs_f64(),
-        in_flight_bytes: engine.in_flight_bytes,
+        position: core.group().end().0,
+        sent: all.sent,
+        received: all.received,
+        durable: all.durable,
+        applied: all.applied,
+        lag_entries: all.lag_entries,
+        lag_seconds: all.lag_seconds,
+        in_flight_bytes: sum(|one| one.in_flight_bytes),
         queued_bytes: get(&capture.queued_bytes),
         journal_used: get(&log.journal_used),
         journal_total: get(&log.journal_total),
-        dirty_bytes: engine.dirty_bytes,
-        resynced_bytes: engine.counters.resynced_bytes,
-        full_syncs: engine.counters.full_syncs,
-        overflows: engine.counters.overflows,
-        holes: engine.counters.holes,
-        sessions: engine.counters.sessions,
-        disconnects: engine.counters.disconnects,
-        bytes_sent: engine.counters.bytes_sent,
+        dirty_bytes: sum(|one| one.dirty_bytes),
+        resynced_bytes: sum(|one| one.resynced_bytes),
+        full_syncs: sum(|one| one.full_syncs),
+        overflows: sum(|one| one.overflows),
+        holes: sum(|one| one.holes),
+        sessions: sum(|one| one.sessions),
+        disconnects: sum(|one| one.disconnects),
+        bytes_sent: sum(|one| one.bytes_sent),
         losses: losses(core, capture),
         filter: core.filter.clone(),
         filtered: Filtered {
@@ -187,6 +196,7 @@ pub(crate) fn gather(core: &Core, capture: &Shared, to: &str, picked_up: bool) -
         generations: get(&log.generations),
         epochs_cleared: get(&log.epochs_cleared),
         takeovers: get(&log.takeovers),
+        secondaries,
     }
 }
 
@@ -229,14 +239,6 @@ fn losses(core: &Core, capture: &Shared) -> Losses {
     }
 }
 
-fn data_word(data: DataState) -> &'static str {
-    match data {
-        DataState::Consistent => "UpToDate",
-        DataState::Inconsistent => "Inconsistent",
-        DataState::Blank => "Blank",
-    }
-}
-
 /// Decides when a drain is done.
 pub(crate) struct DrainWait {
     target: Seq,
@@ -264,7 +266,11 @@ impl DrainWait {
         }
         let failure = core.log.failure.lock().ok().and_then(|failure| failure.clone());
         let now = core.now();
-        failure.or_else(|| missing(self.target, &core.engine().status(now)))
+        let missing = |place: usize| {
+            let status = core.engine(place).status(now);
+            missing(self.target, &status).map(|why| format!("{}: {why}", core.links[place].name))
+        };
+        failure.or_else(|| (0..core.links.len()).find_map(missing))
     }
 }
 

@@ -19,6 +19,8 @@ const MAX_LISTED: usize = 1000;
 /// A range that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
+    /// Name of the secondary.
+    pub secondary: String,
     /// Name of the volume.
     pub volume: String,
     /// First byte.
@@ -43,7 +45,7 @@ pub struct VerifyReport {
 /// Compares all volumes.
 pub(crate) fn run(
     core: &Core,
-    questions: &mpsc::Sender<HashQuestion>,
+    questions: &[mpsc::Sender<HashQuestion>],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<VerifyReport, AgentError> {
     if let Some(tape) = core.volumes.iter().find(|volume| volume.identity.kind == VolumeKind::Sequential) {
@@ -56,14 +58,12 @@ pub(crate) fn run(
     }
     let before = core.kernel_seq();
     let ranges = ranges(core);
-    let total = ranges.iter().map(|(_, range)| range.len).sum();
+    let total = ranges.iter().map(|(_, range)| range.len).sum::<u64>() * questions.len() as u64;
     let mut report = VerifyReport { bytes: 0, differing_chunks: 0, differences: Vec::new(), written_meanwhile: false };
-    for (volume, whole) in ranges {
-        let mut offset = whole.offset;
-        while offset < whole.end() {
-            let range = ByteRange::new(offset, SPAN.min(whole.end() - offset));
-            compare(core, questions, volume, range, &mut report)?;
-            offset = range.end();
+    for (place, questions) in questions.iter().enumerate() {
+        let side = Side { core, place, questions };
+        for (volume, range) in ranges.iter().flat_map(|(volume, whole)| spans(*volume, *whole)) {
+            side.compare(volume, range, &mut report)?;
             report.bytes += range.len;
             progress(report.bytes, total);
         }
@@ -81,45 +81,52 @@ fn ranges(core: &Core) -> Vec<(VolumeIndex, ByteRange)> {
     volumes.flat_map(|(volume, whole)| core.scope.parts(volume, whole).map(move |part| (volume, part))).collect()
 }
 
-fn compare(
-    core: &Core,
-    questions: &mpsc::Sender<HashQuestion>,
-    volume: VolumeIndex,
-    range: ByteRange,
-    report: &mut VerifyReport,
-) -> Result<(), AgentError> {
-    let there = ask(core, questions, volume, range)?;
-    let here = core
-        .readers
-        .read(volume, range)
-        .map_err(|error| AgentError::System { what: "verify", source: std::io::Error::other(error) })?;
-    for (index, chunk) in here.as_slice().chunks(CHUNK as usize).enumerate() {
-        if there.get(index) == Some(blake3::hash(chunk).as_bytes()) {
-            continue;
-        }
-        report.differing_chunks += 1;
-        if report.differences.len() < MAX_LISTED {
-            let offset = range.offset + index as u64 * u64::from(CHUNK);
-            let name = core.volumes[usize::from(volume.0)].identity.name.to_string_lossy();
-            report.differences.push(Difference { volume: name, offset, len: chunk.len() as u64 });
-        }
-    }
-    Ok(())
+/// What is asked for at once of a range.
+fn spans(volume: VolumeIndex, whole: ByteRange) -> impl Iterator<Item = (VolumeIndex, ByteRange)> {
+    let offsets = (whole.offset..whole.end()).step_by(SPAN as usize);
+    offsets.map(move |offset| (volume, ByteRange::new(offset, SPAN.min(whole.end() - offset))))
 }
 
-fn ask(
-    core: &Core,
-    questions: &mpsc::Sender<HashQuestion>,
-    volume: VolumeIndex,
-    range: ByteRange,
-) -> Result<Vec<[u8; 32]>, AgentError> {
-    let not_connected = |why: &str| AgentError::NotConnected(why.to_owned());
-    if !core.engine().status(core.now()).connected {
-        return Err(not_connected("verify needs the standby's hashes; see `blkecho status`"));
+/// One secondary.
+struct Side<'a> {
+    core: &'a Core,
+    place: usize,
+    questions: &'a mpsc::Sender<HashQuestion>,
+}
+
+impl Side<'_> {
+    fn compare(&self, volume: VolumeIndex, range: ByteRange, report: &mut VerifyReport) -> Result<(), AgentError> {
+        let core = self.core;
+        let there = self.ask(volume, range)?;
+        let here = core
+            .readers
+            .read(volume, range)
+            .map_err(|error| AgentError::System { what: "verify", source: std::io::Error::other(error) })?;
+        for (index, chunk) in here.as_slice().chunks(CHUNK as usize).enumerate() {
+            if there.get(index) == Some(blake3::hash(chunk).as_bytes()) {
+                continue;
+            }
+            report.differing_chunks += 1;
+            if report.differences.len() < MAX_LISTED {
+                let offset = range.offset + index as u64 * u64::from(CHUNK);
+                let name = core.volumes[usize::from(volume.0)].identity.name.to_string_lossy();
+                let secondary = core.links[self.place].name.clone();
+                report.differences.push(Difference { secondary, volume: name, offset, len: chunk.len() as u64 });
+            }
+        }
+        Ok(())
     }
-    let (answer, receiver) = oneshot::channel();
-    let question = HashQuestion { volume, range, chunk: CHUNK, answer };
-    questions.blocking_send(question).map_err(|_| not_connected("the link has ended"))?;
-    core.wake_link.notify_one();
-    receiver.blocking_recv().map_err(|_| not_connected("the connection broke while verifying; run it again"))
+
+    fn ask(&self, volume: VolumeIndex, range: ByteRange) -> Result<Vec<[u8; 32]>, AgentError> {
+        let core = self.core;
+        let not_connected = |why: &str| AgentError::NotConnected(format!("{}: {why}", core.links[self.place].address));
+        if !core.engine(self.place).status(core.now()).connected {
+            return Err(not_connected("verify needs the standby's hashes; see `blkecho status`"));
+        }
+        let (answer, receiver) = oneshot::channel();
+        let question = HashQuestion { volume, range, chunk: CHUNK, answer };
+        self.questions.blocking_send(question).map_err(|_| not_connected("the link has ended"))?;
+        core.links[self.place].wake.notify_one();
+        receiver.blocking_recv().map_err(|_| not_connected("the connection broke while verifying; run it again"))
+    }
 }

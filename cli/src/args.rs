@@ -101,9 +101,13 @@ pub(crate) struct Attach {
     /// Devices to observe as one group with one order: disks or partitions; a SCSI one by its address too (2:0:0:0)
     #[arg(value_name = "DEV")]
     pub(crate) devices: Vec<PathBuf>,
-    /// The standby's address
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) to: Option<String>,
+    /// A standby's address; give it once for each standby. A name is that of what is remembered of the standby
+    /// [default: made from the address]; keep it when the standby moves to another address
+    #[arg(long, value_name = "HOST:PORT[,name=NAME]")]
+    pub(crate) to: Vec<ToArg>,
+    /// Give up what is remembered of this standby, which is not named any more; should it come back, everything is copied
+    #[arg(long, value_name = "NAME")]
+    pub(crate) forget: Vec<String>,
     /// Name of the group [default: default]
     #[arg(long)]
     pub(crate) group: Option<GroupName>,
@@ -411,6 +415,26 @@ impl FromStr for GroupName {
     }
 }
 
+/// `HOST:PORT[,name=NAME]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ToArg(pub(crate) agent::Secondary);
+
+impl FromStr for ToArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',');
+        let mut secondary = agent::Secondary::at(parts.next().unwrap_or_default());
+        for part in parts {
+            match part.split_once('=') {
+                Some(("name", name)) => secondary.name = name.to_owned(),
+                _ => return Err(format!("{part:?} is not known here: it is HOST:PORT[,name=NAME]")),
+            }
+        }
+        Ok(Self(secondary))
+    }
+}
+
 /// `NAME=DEV`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct VolumeArg {
@@ -461,5 +485,9 @@ mod tests {
         assert!("db-1".parse::<GroupName>().is_ok());
         assert_eq!("a=/dev/sdb".parse::<VolumeArg>().unwrap().name, "a");
         assert!("=/dev/sdb".parse::<VolumeArg>().is_err());
+        let to = |text: &str| text.parse::<ToArg>().map(|to| (to.0.name, to.0.address));
+        assert_eq!(to("h:1").unwrap(), ("h-1".to_owned(), "h:1".to_owned()));
+        assert_eq!(to("h:1,name=berlin").unwrap(), ("berlin".to_owned(), "h:1".to_owned()));
+        assert!(to("h:1,nam=x").unwrap_err().contains("name=NAME"));
     }
 }

@@ -3,7 +3,7 @@
 //! ```toml
 //! [attach]
 //! devices = ["/dev/sdb"]
-//! to = "10.0.0.2:7788"
+//! to = "10.0.0.2:7788"      # or of several: ["10.0.0.2:7788", "10.0.0.3:7788,name=berlin"]
 //! insecure = true
 //! journal-size = "4G"
 //! filter = { lba = ["0-2097151"] }
@@ -15,18 +15,20 @@
 //! retries = ["busy=500/10m"]
 //! ```
 //!
-//! Unknown keys and bad values are errors that name their line. `--overwrite`, `--assume-identical`, `--partial` are words for one
-//! occasion and have no keys.
+//! Unknown keys and bad values are errors that name their line. `--overwrite`, `--assume-identical`, `--partial`, `--forget` are
+//! words for one occasion and have no keys.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use thiserror::Error;
 
-use crate::args::{Attach, GroupName, Standby, VolumeArg};
+use crate::args::{Attach, GroupName, Standby, ToArg, VolumeArg};
 use crate::filter::FilterArgs;
 use crate::scsi::{MapArg, OpaqueArg, RetryArg, TimeoutArg};
 use crate::units::{Size, Sync};
@@ -76,7 +78,8 @@ pub(crate) struct Config {
 struct AttachSection {
     devices: Vec<PathBuf>,
     names: Vec<String>,
-    to: Option<String>,
+    #[serde(deserialize_with = "one_or_more")]
+    to: Vec<ToArg>,
     group: Option<GroupName>,
     dir: Option<PathBuf>,
     journal_size: Option<Size>,
@@ -115,6 +118,35 @@ impl<'de> Deserialize<'de> for GroupName {
     }
 }
 
+impl<'de> Deserialize<'de> for ToArg {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        String::deserialize(source)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// A text, or a list of texts.
+fn one_or_more<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<ToArg>, D::Error> {
+    struct OneOrMore;
+
+    impl<'de> Visitor<'de> for OneOrMore {
+        type Value = Vec<ToArg>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("HOST:PORT[,name=NAME], or a list of them")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<ToArg>, E> {
+            text.parse().map(|one| vec![one]).map_err(E::custom)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<ToArg>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
+    }
+
+    source.deserialize_any(OneOrMore)
+}
+
 impl<'de> Deserialize<'de> for VolumeArg {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
         String::deserialize(source)?.parse().map_err(D::Error::custom)
@@ -145,7 +177,7 @@ impl Config {
             args.devices = file.devices;
             or_these(&mut args.names, file.names);
         }
-        or_this(&mut args.to, file.to);
+        or_these(&mut args.to, file.to);
         or_this(&mut args.group, file.group);
         or_this(&mut args.dir, file.dir);
         or_this(&mut args.journal_size, file.journal_size);
@@ -207,13 +239,25 @@ mod tests {
     fn flags_win() {
         let text =
             "[attach]\ndevices = ['/dev/a', '/dev/b']\nnames = ['x', 'y']\nto = 'h:1'\nring-size = '1M'\nsync = 'each'";
-        let mut args = Attach { to: Some("other:2".into()), ..Attach::default() };
+        let mut args = Attach { to: vec!["other:2".parse().unwrap()], ..Attach::default() };
         load(text).unwrap().fill_attach(&mut args);
-        assert_eq!((args.to.as_deref(), args.names.len()), (Some("other:2"), 2));
+        assert_eq!((args.to[0].0.address.as_str(), args.to.len(), args.names.len()), ("other:2", 1, 2));
         assert_eq!(args.ring_size, Some(Size(1 << 20)));
         let mut args = Attach { devices: vec!["/dev/c".into()], ..Attach::default() };
         load(text).unwrap().fill_attach(&mut args);
         assert_eq!((args.devices.len(), args.names.len()), (1, 0));
+    }
+
+    #[test]
+    fn several_standbys_are_a_list() {
+        let mut args = Attach::default();
+        load("[attach]\nto = ['h:1', 'i:2,name=berlin']").unwrap().fill_attach(&mut args);
+        let names: Vec<_> = args.to.iter().map(|to| to.0.name.as_str()).collect();
+        assert_eq!(names, ["h-1", "berlin"]);
+        let error = load("[attach]\n\nto = ['h:1,nam=x']").unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains("name=NAME"), "{error}");
+        let error = load("[attach]\nto = 5").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("or a list of them"), "{error}");
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub mod epochs;
 pub mod errors;
 mod follow;
 pub mod group;
+#[cfg(feature = "mutations")]
+pub mod mutation;
+#[cfg(not(feature = "mutations"))]
+mod mutation;
 pub mod overlap;
 pub mod primary;
 pub mod scheduler;

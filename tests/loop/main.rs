@@ -6,6 +6,7 @@ mod captures;
 mod crashes;
 mod filters;
 mod rig;
+mod several;
 
 use std::path::Path;
 
@@ -306,7 +307,7 @@ fn what_would_be_wrong_is_refused() {
     let dir = scratch();
     let device = LoopDevice::new(dir.path(), "disk", 64);
     let mut rig = Rig::prepare("refused", &[&device.path]);
-    rig.config.to = "127.0.0.1:1".into();
+    rig.config.to = vec![agent::Secondary::at("127.0.0.1:1")];
     let refused = |rig: &Rig| match Agent::start(rig.config.clone()) {
         Ok(_) => panic!("started"),
         Err(error) => error,

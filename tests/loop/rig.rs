@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use agent::{Agent, AgentConfig, AgentStatus, NamedDevice};
+use agent::{Agent, AgentConfig, AgentStatus, NamedDevice, Secondary};
 use journal::SyncPolicy;
 use replayer::standby::{StandbyConfig, StandbyHandle, StandbyService};
 
@@ -137,7 +137,8 @@ impl Rig {
         let config = AgentConfig {
             group: group.clone(),
             devices,
-            to: String::new(),
+            to: Vec::new(),
+            forget: Vec::new(),
             dir: dir.path().join("primary"),
             journal_bytes: 256 << 20,
             segment_bytes: 32 << 20,
@@ -161,7 +162,10 @@ impl Rig {
         let address = standby.local_addr().to_string();
         // It must come back at the same address.
         self.standby_config.listen.clone_from(&address);
-        self.config.to = address;
+        match self.config.to.first_mut() {
+            Some(known) => known.address = address,
+            None => self.config.to.push(Secondary::at(&address)),
+        }
         self.standby = Some(standby);
     }
 

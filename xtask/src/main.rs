@@ -78,6 +78,12 @@ enum Task {
         #[arg(long, default_value_t = 1000)]
         seeds: u64,
     },
+    /// Deliberate faults in the engines, one after the other, each of which the simulator must find
+    Mutants {
+        /// Seeds within which each must be found
+        #[arg(long, default_value_t = 300)]
+        seeds: u64,
+    },
     /// The rows of the error consistency table, each with the injected error that reached it; fails when one is missing
     Rows,
     /// Every fuzz target, for a time
@@ -110,6 +116,7 @@ fn run(task: Task) -> Result<()> {
         Task::Crash { rounds, seed } => crash::run(rounds, seed),
         Task::Bench { what } => bench::run(what),
         Task::Sim { seeds } => simulate(seeds),
+        Task::Mutants { seeds } => mutants(seeds),
         Task::Rows => rows::run(),
         Task::Fuzz { seconds } => fuzz(seconds),
     }
@@ -120,6 +127,15 @@ fn simulate(seeds: u64) -> Result<()> {
     process::run(
         workspace::cargo()
             .args(["run", "--release", "-p", "system-tests", "--bin", "sim", "--"])
+            .args(["--seeds", &seeds]),
+    )
+}
+
+fn mutants(seeds: u64) -> Result<()> {
+    let seeds = seeds.to_string();
+    process::run(
+        workspace::cargo()
+            .args(["run", "--release", "-p", "system-tests", "--features", "mutations", "--bin", "mutants", "--"])
             .args(["--seeds", &seeds]),
     )
 }

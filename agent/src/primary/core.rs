@@ -1,11 +1,13 @@
 //! What the threads of one primary share.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use formats::wire::VolumeIdentity;
 use formats::{Seq, StreamId};
+use replication::group::{Group, MemberId};
 use replication::primary::Primary;
 use replication::scope::Scope;
 use tokio::sync::Notify;
@@ -41,10 +43,46 @@ pub struct DeviceProblem {
     pub lost: bool,
 }
 
-/// Shared state. The engine's lock is held for decisions only, never during I/O.
+/// What the threads share of one link.
+pub struct LinkState {
+    /// The secondary, which stays as long as the agent.
+    pub member: MemberId,
+    /// Its name.
+    pub name: String,
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Woken when there may be something to send.
+    pub wake: Notify,
+    /// The last thing that went wrong, for people.
+    pub error: Mutex<Option<String>>,
+}
+
+/// One secondary's engine, while the group is locked.
+pub struct Engine<'a> {
+    group: MutexGuard<'a, Group>,
+    place: usize,
+}
+
+impl Deref for Engine<'_> {
+    type Target = Primary;
+
+    fn deref(&self) -> &Primary {
+        self.group.members()[self.place].engine()
+    }
+}
+
+impl DerefMut for Engine<'_> {
+    fn deref_mut(&mut self) -> &mut Primary {
+        self.group.engine_at(self.place).expect("the members of an agent stay as long as it runs")
+    }
+}
+
+/// Shared state. The engines' lock is held for decisions only, never during I/O.
 pub struct Core {
-    /// The engine of the secondary.
-    engine: Mutex<Primary>,
+    /// The engines of the secondaries.
+    group: Mutex<Group>,
+    /// Their links, in the order of the group.
+    pub links: Vec<LinkState>,
     /// The probe.
     pub probe: Arc<Probe>,
     /// For reading regions back.
@@ -54,23 +92,19 @@ pub struct Core {
     /// The stream of this probe.
     pub stream: StreamId,
     /// The group's name.
-    pub group: String,
+    pub group_name: String,
     /// Bytes per region.
     pub region_bytes: u32,
     /// What of the volumes is replicated.
     pub scope: Scope,
     /// The filter, in words; empty where there is none.
     pub filter: String,
-    /// Woken when there may be something to send.
-    pub wake_link: Notify,
     /// Set when everything ends.
     pub stop: AtomicBool,
     /// Set when nothing more can be shipped, ever; `log.failure` says why.
     ended: AtomicBool,
     /// Numbers of the log thread.
     pub log: LogCounters,
-    /// The last thing that went wrong with the link, for people.
-    pub link_error: Mutex<Option<String>>,
     /// What is wrong with the observed devices now.
     pub device_problem: Mutex<Option<DeviceProblem>>,
     start: Instant,
@@ -118,8 +152,10 @@ impl LogCounters {
 
 /// What [`Core::new`] is made of.
 pub struct CoreParts {
-    /// The engine.
-    pub engine: Primary,
+    /// The engines, and the addresses of their secondaries in the same order.
+    pub group: Group,
+    /// The addresses.
+    pub addresses: Vec<String>,
     /// The probe.
     pub probe: Arc<Probe>,
     /// The volumes.
@@ -128,8 +164,8 @@ pub struct CoreParts {
     pub readers: Volumes,
     /// The stream.
     pub stream: StreamId,
-    /// The group.
-    pub group: String,
+    /// The group's name.
+    pub group_name: String,
     /// Bytes per region.
     pub region_bytes: u32,
     /// What of the volumes is replicated.
@@ -144,21 +180,28 @@ impl Core {
     /// Puts the parts together; the engine's clock starts now.
     #[must_use]
     pub fn new(parts: CoreParts) -> Arc<Self> {
+        let links = parts.group.members().iter().zip(parts.addresses);
+        let links = links.map(|(member, address)| LinkState {
+            member: member.id(),
+            name: member.name().to_owned(),
+            address,
+            wake: Notify::new(),
+            error: Mutex::new(None),
+        });
         Arc::new(Self {
-            engine: Mutex::new(parts.engine),
+            links: links.collect(),
+            group: Mutex::new(parts.group),
             probe: parts.probe,
             readers: parts.readers,
             volumes: parts.volumes,
             stream: parts.stream,
-            group: parts.group,
+            group_name: parts.group_name,
             region_bytes: parts.region_bytes,
             scope: parts.scope,
             filter: parts.filter,
-            wake_link: Notify::new(),
             stop: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             log: LogCounters::default(),
-            link_error: Mutex::new(None),
             device_problem: Mutex::new(None),
             start: Instant::now(),
             _observed: parts.observed,
@@ -171,10 +214,20 @@ impl Core {
         self.start.elapsed()
     }
 
-    /// The engine. A thread that panicked while it decided leaves a state that nobody may trust, so its lock is passed
+    /// The engines. A thread that panicked while it decided leaves a state that nobody may trust, so its lock is passed
     /// on with the panic.
-    pub fn engine(&self) -> MutexGuard<'_, Primary> {
-        self.engine.lock().expect("a thread panicked while it held the engine")
+    pub fn group(&self) -> MutexGuard<'_, Group> {
+        self.group.lock().expect("a thread panicked while it held the engines")
+    }
+
+    /// The engine of the secondary at this place of [`Core::links`].
+    pub fn engine(&self, place: usize) -> Engine<'_> {
+        Engine { group: self.group(), place }
+    }
+
+    /// Wakes all links: there may be something to send.
+    pub fn wake_links(&self) {
+        self.links.iter().for_each(|link| link.wake.notify_one());
     }
 
     /// Last completion that the kernel has numbered.

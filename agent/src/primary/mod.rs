@@ -10,4 +10,4 @@ pub mod shipper;
 pub(crate) mod sweeper;
 
 pub use dirty_file::{DirtyFile, Persisted};
-pub use log::{CURSOR, Log, LogError, LogParts};
+pub use log::{Log, LogError, LogParts};

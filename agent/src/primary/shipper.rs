@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::core::Core;
+use super::core::{Core, Engine, LinkState};
 use super::regions::AlignedBytes;
 use crate::tape;
 
@@ -40,15 +40,6 @@ pub struct HashQuestion {
     pub answer: oneshot::Sender<Vec<[u8; 32]>>,
 }
 
-/// Where the secondary is.
-#[derive(Debug, Clone)]
-pub struct Destination {
-    /// `HOST:PORT`.
-    pub address: String,
-    /// Whether another address than loopback may be used without encryption.
-    pub insecure: bool,
-}
-
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
@@ -62,32 +53,45 @@ enum SessionError {
 
 type Questions = Arc<Mutex<HashMap<u64, oneshot::Sender<Vec<[u8; 32]>>>>>;
 
-/// The link of one primary.
+/// The link to one secondary.
 pub struct Shipper {
     core: Arc<Core>,
+    /// Place of the secondary in the group.
+    place: usize,
     reader: Reader<RealDisk>,
-    to: Destination,
+    /// Whether another address than loopback may be used without encryption.
+    insecure: bool,
     questions: mpsc::Receiver<HashQuestion>,
     next_question: AtomicU64,
 }
 
 impl Shipper {
-    /// For this destination. Questions come by `questions`.
+    /// For the secondary at this place of the group; `insecure` allows other addresses than loopback without encryption.
+    /// Questions come by `questions`.
     #[must_use]
     pub fn new(
         core: Arc<Core>,
+        place: usize,
         reader: Reader<RealDisk>,
-        to: Destination,
+        insecure: bool,
         questions: mpsc::Receiver<HashQuestion>,
     ) -> Self {
-        Self { core, reader, to, questions, next_question: AtomicU64::new(1) }
+        Self { core, place, reader, insecure, questions, next_question: AtomicU64::new(1) }
+    }
+
+    fn link(&self) -> &LinkState {
+        &self.core.links[self.place]
+    }
+
+    fn engine(&self) -> Engine<'_> {
+        self.core.engine(self.place)
     }
 
     /// Runs until the agent stops.
     pub async fn run(mut self) {
         while !self.core.stopping() {
             let now = self.core.now();
-            let next = self.core.engine().poll_send(now);
+            let next = self.engine().poll_send(now);
             if next == Send::Reconnect && !self.core.shipping_ended() {
                 self.connect().await;
             } else {
@@ -99,7 +103,7 @@ impl Shipper {
     async fn connect(&mut self) {
         let result = self.session().await;
         let now = self.core.now();
-        self.core.engine().disconnected(now);
+        self.engine().disconnected(now);
         if let Err(error) = result {
             self.note(&error.to_string());
         }
@@ -107,24 +111,24 @@ impl Shipper {
 
     /// Logs a link error once, however often it comes again.
     fn note(&self, text: &str) {
-        let Ok(mut last) = self.core.link_error.lock() else { return };
+        let Ok(mut last) = self.link().error.lock() else { return };
         if last.as_deref() != Some(text) && !self.core.stopping() {
-            warn!("link to {}: {text}; trying again", self.to.address);
+            warn!("link to {}: {text}; trying again", self.link().address);
         }
         *last = Some(text.to_owned());
     }
 
     async fn session(&mut self) -> Result<(), SessionError> {
-        let transport = link::connect(&self.to.address, self.to.insecure, CONNECT_TIMEOUT).await?;
+        let transport = link::connect(&self.link().address, self.insecure, CONNECT_TIMEOUT).await?;
         let (mut reader, mut writer) = transport.into_frames();
         writer.send_message(&self.hello()).await?;
         let welcome: Welcome = reader.read_message_within(WELCOME_TIMEOUT).await?;
         reader.accept_large_bodies();
         let now = self.core.now();
-        let resume = self.core.engine().connected(now, &welcome);
+        let resume = self.engine().connected(now, &welcome);
         self.announce(&welcome, resume);
         let questions = Questions::default();
-        let reading = tokio::spawn(read_loop(Arc::clone(&self.core), reader, Arc::clone(&questions)));
+        let reading = tokio::spawn(read_loop(Arc::clone(&self.core), self.place, reader, Arc::clone(&questions)));
         let result = self.write_loop(&mut writer, &questions, &reading).await;
         if reading.is_finished() {
             if let Ok(Err(error)) = reading.await {
@@ -142,14 +146,14 @@ impl Shipper {
             min_version: MIN_VERSION,
             max_version: VERSION,
             stream: self.core.stream.0,
-            group: self.core.group.as_str().into(),
+            group: self.core.group_name.as_str().into(),
             region_size: self.core.region_bytes,
             volumes,
         }
     }
 
     fn announce(&self, welcome: &Welcome, resume: Resume) {
-        if let Ok(mut last) = self.core.link_error.lock() {
+        if let Ok(mut last) = self.link().error.lock() {
             *last = None;
         }
         let node = welcome.node.to_string_lossy();
@@ -171,7 +175,7 @@ impl Shipper {
         while !self.core.stopping() && !reading.is_finished() {
             self.forward_questions(writer, questions).await?;
             let now = self.core.now();
-            let next = self.core.engine().poll_send(now);
+            let next = self.engine().poll_send(now);
             match next {
                 Send::Entries { from, max_bytes } => self.send_entries(writer, from, max_bytes).await?,
                 Send::Cut(header) => self.send_cut(writer, header).await?,
@@ -179,7 +183,7 @@ impl Shipper {
                 Send::KeepAlive => {
                     writer.send_keepalive().await?;
                     let now = self.core.now();
-                    self.core.engine().keepalive_sent(now);
+                    self.engine().keepalive_sent(now);
                 }
                 Send::Close(reason) => return Err(SessionError::Closed(reason.to_string())),
                 Send::Reconnect | Send::Nothing => self.wait().await,
@@ -191,8 +195,8 @@ impl Shipper {
     /// Until somebody wakes the link, or the engine wants to be asked.
     async fn wait(&mut self) {
         let now = self.core.now();
-        let until = self.core.engine().poll_timeout().map_or(MAX_WAIT, |at| at.saturating_sub(now).min(MAX_WAIT));
-        let _ = timeout(until.max(Duration::from_millis(1)), self.core.wake_link.notified()).await;
+        let until = self.engine().poll_timeout().map_or(MAX_WAIT, |at| at.saturating_sub(now).min(MAX_WAIT));
+        let _ = timeout(until.max(Duration::from_millis(1)), self.link().wake.notified()).await;
     }
 
     async fn send_entries<W: AsyncWrite + Unpin>(
@@ -204,7 +208,7 @@ impl Shipper {
         let batch = self.reader.read(from.0, max_bytes as usize)?;
         let headers: Vec<EntryHeader> = batch.items.iter().map(|(_, header, _)| *header).collect();
         let now = self.core.now();
-        let number = self.core.engine().entries_sent(now, &headers, batch.bytes.len() as u64);
+        let number = self.engine().entries_sent(now, &headers, batch.bytes.len() as u64);
         if number > 0 {
             writer.send_frame(FrameKind::Entries, number, &[&batch.bytes]).await?;
         }
@@ -217,7 +221,7 @@ impl Shipper {
         header: EntryHeader,
     ) -> Result<(), SessionError> {
         let now = self.core.now();
-        let number = self.core.engine().cut_sent(now, HEADER_LEN as u64);
+        let number = self.engine().cut_sent(now, HEADER_LEN as u64);
         if number > 0 {
             writer.send_frame(FrameKind::Entries, number, &[&header.encode()]).await?;
         }
@@ -230,7 +234,7 @@ impl Shipper {
         ranges: Vec<(VolumeIndex, ByteRange)>,
     ) -> Result<(), SessionError> {
         if let Some(why) = tape::ended(&self.core.volumes, &ranges) {
-            self.core.engine().regions_failed();
+            self.engine().regions_failed();
             self.core.end_shipping(&why);
             writer.send_message(&Refuse { code: RefuseCode::Stopped, text: why.as_str().into() }).await?;
             return Err(SessionError::Closed("the copy of the tape has ended".to_owned()));
@@ -238,7 +242,7 @@ impl Shipper {
         let contents = match self.read_regions(&ranges).await {
             Ok(contents) => contents,
             Err(error) => {
-                self.core.engine().regions_failed();
+                self.engine().regions_failed();
                 self.note(&error.to_string());
                 // The device may be gone; it is asked again, but not without a pause.
                 sleep(MAX_WAIT).await;
@@ -274,7 +278,7 @@ impl Shipper {
     ) -> (Vec<([u8; HEADER_LEN], u32)>, u64) {
         let consistent_after = self.core.kernel_seq();
         let now = self.core.now();
-        let mut engine = self.core.engine();
+        let mut engine = self.engine();
         let (position, last) = (engine.sent(), engine.region_remaining());
         let headers: Vec<_> = ranges
             .iter()
@@ -326,16 +330,17 @@ fn words_of(resend: &Resend) -> String {
 /// Takes what the secondary sends until the link breaks.
 async fn read_loop<R: AsyncRead + Unpin>(
     core: Arc<Core>,
+    place: usize,
     mut reader: FrameReader<R>,
     questions: Questions,
 ) -> Result<(), LinkError> {
     loop {
         let frame = reader.read_frame().await;
         // Also when it fails: the writing side then sees that this one has ended.
-        core.wake_link.notify_one();
+        core.links[place].wake.notify_one();
         let (header, body) = frame?;
         let now = core.now();
-        core.engine().heard(now);
+        core.engine(place).heard(now);
         match header.kind {
             FrameKind::KeepAlive => {}
             FrameKind::HashReply => {
@@ -350,14 +355,14 @@ async fn read_loop<R: AsyncRead + Unpin>(
                 let resend: Resend = reader.decode(&header, &body)?;
                 info!("{} asks for {}", reader.peer(), words_of(&resend));
                 // A lying peer, as below.
-                let _ = core.engine().resend(now, &resend);
+                let _ = core.engine(place).resend(now, &resend);
             }
             _ => {
                 let ack: Ack = reader.decode(&header, &body)?;
                 // A lying peer: the engine says `Close` with the reason.
-                let _ = core.engine().ack(now, &ack);
+                let _ = core.engine(place).ack(now, &ack);
             }
         }
-        core.wake_link.notify_one();
+        core.links[place].wake.notify_one();
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn run(mut args: Attach, context: &Context) -> Done {
     // Before anyone can see the service: from then on a signal is an orderly end.
     let stop = Stop::on_signals()?;
     let claim = claim(&control)?;
-    tracing::info!("observing {} for {}", names(&plan), plan.config.to);
+    tracing::info!("observing {} for {}", names(&plan), standbys(&plan));
     let service = Arc::new(Primary::start(plan.config, stop.clone())?);
     let served = serve(Role::Primary, &service, claim, &stop);
     service.finish()?;
@@ -29,6 +29,10 @@ pub(super) fn run(mut args: Attach, context: &Context) -> Done {
 
 fn names(plan: &Plan) -> String {
     plan.devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn standbys(plan: &Plan) -> String {
+    plan.config.to.iter().map(|to| to.address.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn say_goodbye(args: &Attach, group: &crate::args::GroupName) -> Done {

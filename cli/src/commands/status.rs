@@ -110,6 +110,7 @@ fn fill(table: &mut Table, role: &str, group: &str, view: &View) {
     }
     row("volumes", view.volumes.join("\n"));
     row("other side", view.peer.clone());
+    view.standbys.iter().for_each(|(name, text)| row(name, text.clone()));
     row("lag", format!("{}, {} entries, {}", duration(view.lag), view.lag_entries, bytes(view.lag_bytes)));
     row("journal", format!("{} of {}", bytes(view.journal.0), bytes(view.journal.1)));
     row("carried", format!("{} entries, {}", view.entries, bytes(view.bytes)));

@@ -52,8 +52,10 @@ pub(crate) struct Plan {
 impl Plan {
     /// Fills defaults, looks at the devices and where the journal would live.
     pub(crate) fn new(args: &Attach) -> Done<Self> {
-        let to = args.to.clone().ok_or_else(|| usage("name the standby with --to HOST:PORT"))?;
-        check_address(&to, args.insecure)?;
+        if args.to.is_empty() {
+            return Err(usage("name the standby with --to HOST:PORT, and each further one with another --to"));
+        }
+        args.to.iter().try_for_each(|to| check_address(&to.0.address, args.insecure))?;
         check_sizes(args)?;
         let (filter, identical) = (args.filter.filter(), args.assume_identical);
         filter.check_replication(args.partial, identical).map_err(|error| failed(error.into()))?;
@@ -64,7 +66,8 @@ impl Plan {
         let config = AgentConfig {
             group: group.0.clone(),
             devices: named(&args.names, &devices)?,
-            to,
+            to: args.to.iter().map(|to| to.0.clone()).collect(),
+            forget: args.forget.clone(),
             dir,
             journal_bytes: args.journal_size.unwrap_or(Size(1 << 30)).0,
             segment_bytes: SEGMENT_BYTES,
@@ -221,10 +224,11 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_named_before_anything_is_touched() {
-        let to = Some("127.0.0.1:1".to_owned());
-        let far = Attach { to: Some("192.0.2.1:1".to_owned()), ..Attach::default() };
+        let to = vec!["127.0.0.1:1".parse().unwrap()];
+        let far =
+            Attach { to: vec!["127.0.0.1:1".parse().unwrap(), "192.0.2.1:1".parse().unwrap()], ..Attach::default() };
         assert_eq!(refusal(far).exit, Exit::Refused);
-        let no_port = Attach { to: Some("host".to_owned()), ..Attach::default() };
+        let no_port = Attach { to: vec!["host".parse().unwrap()], ..Attach::default() };
         assert!(refusal(no_port).to_string().contains("HOST:PORT"));
         assert!(refusal(Attach::default()).to_string().contains("--to"));
         assert!(refusal(Attach { to: to.clone(), ..Attach::default() }).to_string().contains("name a device"));

@@ -45,6 +45,8 @@ pub(crate) struct View {
     pub(crate) volumes: Vec<String>,
     /// Lines about targets that take SCSI commands.
     pub(crate) scsi: Vec<(String, String)>,
+    /// Each standby of a primary that has several: its name and a line about it.
+    pub(crate) standbys: Vec<(String, String)>,
     /// The filter in words, and what it kept out, by reason.
     pub(crate) filter: (String, Vec<(String, u64)>),
     /// Reads seen: their number and bytes, and those of them that programs sent past the block layer.
@@ -112,6 +114,7 @@ impl View {
             read_back: losses(status, false),
             volumes: list(status, "/devices"),
             scsi: Vec::new(),
+            standbys: standbys(status),
             filter: (text(status, "/filter"), counts(status, "/filtered")),
             reads: (
                 number(status, "/reads_seen") + number(status, "/passthrough_reads"),
@@ -140,6 +143,7 @@ impl View {
             read_back: Vec::new(),
             volumes: volumes(status, "/target/path"),
             scsi: scsi_view::lines(status),
+            standbys: Vec::new(),
             filter: Default::default(),
             reads: Default::default(),
         }
@@ -187,6 +191,26 @@ fn list(status: &Value, pointer: &str) -> Vec<String> {
     texts.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
+/// Of one standby alone everything stands in the other lines.
+fn standbys(status: &Value) -> Vec<(String, String)> {
+    let all = status.pointer("/secondaries").and_then(Value::as_array).filter(|all| all.len() > 1);
+    all.into_iter().flatten().map(|one| (text(one, "/name"), standby_line(one))).collect()
+}
+
+fn standby_line(one: &Value) -> String {
+    let lag = Duration::try_from_secs_f64(one["lag_seconds"].as_f64().unwrap_or(0.0)).unwrap_or_default();
+    let mut parts = vec![
+        format!("{} / {}", text(one, "/state"), text(one, "/peer")),
+        text(one, "/to"),
+        format!("lag {} / {} entries", duration(lag), number(one, "/lag_entries")),
+        format!("durable {}, applied {}", number(one, "/durable"), number(one, "/applied")),
+    ];
+    let dirty = number(one, "/dirty_bytes");
+    parts.extend((dirty > 0).then(|| format!("dirty {}", bytes(dirty))));
+    parts.extend(Some(text(one, "/link_error")).filter(|error| !error.is_empty()));
+    parts.join(" · ")
+}
+
 fn volumes(status: &Value, path: &str) -> Vec<String> {
     let volumes = status.pointer("/volumes").and_then(Value::as_array);
     volumes.into_iter().flatten().map(|volume| format!("{}={}", text(volume, "/name"), text(volume, path))).collect()
@@ -210,6 +234,18 @@ mod tests {
         assert_eq!(by_reason(&view.read_back), "2 unseen");
         let line = "SyncSource · Inconsistent · lag 1.2 s / 7 entries · journal 1.00 KiB · dirty 64.00 KiB · lost 3 table full";
         assert_eq!(view.line(), line);
+    }
+
+    #[test]
+    fn each_of_several_standbys_has_a_line() {
+        let a =
+            json!({ "name": "a", "to": "h:1", "state": "Connected", "peer": "UpToDate", "durable": 9, "applied": 8 });
+        let b = json!({ "name": "b", "to": "h:2", "state": "Behind", "peer": "UpToDate", "dirty_bytes": 4096 });
+        let view = View::of(Role::Primary, &json!({ "secondaries": [a.clone(), b] }));
+        let line = "Connected / UpToDate · h:1 · lag 0 ms / 0 entries · durable 9, applied 8";
+        assert_eq!(view.standbys[0], ("a".to_owned(), line.to_owned()));
+        assert!(view.standbys[1].1.ends_with("applied 0 · dirty 4.00 KiB"), "{:?}", view.standbys);
+        assert!(View::of(Role::Primary, &json!({ "secondaries": [a] })).standbys.is_empty());
     }
 
     #[test]

@@ -27,6 +27,7 @@ use thiserror::Error;
 
 use crate::Now;
 use crate::dirty::DirtyMap;
+use crate::mutation::{self, Mutation};
 use crate::primary::decide::last_seq_of;
 use crate::primary::{ConfigError, JournalExtent, Primary, PrimaryConfig, Restored};
 
@@ -273,7 +274,9 @@ impl Group {
     pub fn make_room(&mut self) -> Relief {
         let end = self.journal.next.previous();
         let behind = self.members.iter_mut().map(|member| (member.engine.cursor(), member));
-        let slowest = behind.filter(|(cursor, _)| *cursor < end).min_by_key(|(cursor, member)| (*cursor, member.id));
+        let mut behind: Vec<_> = behind.filter(|(cursor, _)| *cursor < end).collect();
+        behind.sort_by_key(|(cursor, member)| (*cursor, member.id));
+        let slowest = if mutation::is(Mutation::FastestGivesWay) { behind.pop() } else { behind.into_iter().next() };
         match slowest {
             None => Relief::DiscardAll,
             Some((_, member)) if member.engine.saving_frees() => Relief::Save,

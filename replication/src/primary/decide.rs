@@ -12,6 +12,7 @@ use crate::Now;
 use crate::consistency::leaves_hole;
 use crate::dirty::DirtyMap;
 use crate::follow::{ProtocolError, Tip, check_range};
+use crate::mutation::{self, Mutation};
 
 impl Primary {
     pub(super) fn resume(&self, welcome: &Welcome) -> Resume {
@@ -32,6 +33,7 @@ impl Primary {
             Some(covered) if (covered.from..=covered.through).contains(&held) => {
                 Resume::Covered { from: covered.through.next() }
             }
+            _ if mutation::is(Mutation::ResumeOneLate) => Resume::Continue { from: held.next().next() },
             _ if held.next() >= self.journal.first => Resume::Continue { from: held.next() },
             _ => Resume::Full(FullReason::Behind),
         }
@@ -76,7 +78,7 @@ impl Primary {
         let map = self.deferred.map(self.highest_sent);
         // All maps have the geometry of the configuration.
         let _ = map.union(&self.dirty);
-        for (volume, range) in unconfirmed {
+        for (volume, range) in unconfirmed.into_iter().filter(|_| !mutation::is(Mutation::ForgetFlight)) {
             let _ = map.mark(volume, range);
         }
         self.dirty.clear();
@@ -86,6 +88,7 @@ impl Primary {
     /// The map that takes marks which must wait until everything up to `after` is sent.
     pub(super) fn map_after(&mut self, after: Seq) -> &mut DirtyMap {
         match self.sent_through() {
+            _ if mutation::is(Mutation::RegionsTooSoon) => &mut self.dirty,
             Some(sent) if after <= sent => &mut self.dirty,
             _ => self.deferred.map(after),
         }
@@ -128,7 +131,9 @@ impl Primary {
     }
 
     pub(super) fn sent_hole(&mut self, header: &EntryHeader) {
-        self.mark_entry(header, Seq(0));
+        if !mutation::is(Mutation::HolesUnmarked) {
+            self.mark_entry(header, Seq(0));
+        }
         self.saves.hole(header.position);
         if let Link::Up(session) = &mut self.link {
             session.owed = true;
@@ -138,12 +143,12 @@ impl Primary {
     pub(super) fn next_frame(&mut self, now: Now) -> Send {
         self.activate();
         let Link::Up(session) = &mut self.link else { return Send::Nothing };
-        if session.reading.is_some() {
+        if session.reading.is_some() && !mutation::is(Mutation::EntriesAmongRegions) {
             // Content that was read must not come after entries that are newer than it.
             return session.keepalive(now, self.config.keepalive);
         }
         if let Some(generation) = session.cut {
-            match self.covered.filter(|_| self.saves.is_saved(generation)) {
+            match self.covered.filter(|_| mutation::is(Mutation::CutUnsaved) || self.saves.is_saved(generation)) {
                 None => return session.keepalive(now, self.config.keepalive),
                 Some(covered) if covered.last_seq > Seq(0) => return Send::Cut(session.cut_header(&covered)),
                 // Nothing was ever completed: a secondary that holds nothing is already there.

@@ -5,6 +5,7 @@ use formats::{EntryHeader, Position, Seq};
 use super::decide::last_seq_of;
 use super::{Link, Primary};
 use crate::Now;
+use crate::mutation::{self, Mutation};
 
 impl Primary {
     /// Entries were appended: the next one takes position `next`, and continues `last_seq`.
@@ -20,7 +21,7 @@ impl Primary {
     /// The same where the journal goes on for other secondaries: an engine that wants no records marks what they change.
     /// Its next snapshot then stands for them, too.
     pub fn appended(&mut self, now: Now, headers: &[EntryHeader], next: Position, last_seq: Seq) {
-        if self.mapping {
+        if self.mapping && !mutation::is(Mutation::FollowerUnmarked) {
             headers.iter().for_each(|header| self.mark_entry(header, Seq(0)));
         }
         self.journal_grew(now, next, last_seq);
@@ -48,12 +49,12 @@ impl Primary {
     /// without one, records only mark the map from now on.
     pub fn overflowed<'a>(&mut self, unsent: impl IntoIterator<Item = &'a EntryHeader>) {
         self.counters.overflows += 1;
-        for header in unsent {
+        for header in unsent.into_iter().filter(|_| !mutation::is(Mutation::OverflowUnmarked)) {
             self.mark_entry(header, Seq(0));
         }
         self.cover_through_end();
         match &mut self.link {
-            Link::Up(session) if session.sent < self.journal.next.previous() => {
+            Link::Up(session) if session.sent < self.journal.next.previous() && !mutation::is(Mutation::NoCut) => {
                 session.cut = Some(self.saves.generation());
             }
             Link::Up(_) => {}
@@ -65,6 +66,9 @@ impl Primary {
     /// goes back.
     pub fn cursor(&mut self) -> Position {
         self.cursor = self.cursor.max(self.saves.cursor(self.durable));
+        if mutation::is(Mutation::ClearOneEarly) && self.cursor.next() < self.journal.next {
+            return self.cursor.next();
+        }
         self.cursor
     }
 

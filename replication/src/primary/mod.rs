@@ -55,6 +55,7 @@ use crate::Now;
 use crate::consistency::leaves_hole;
 use crate::dirty::DirtyMap;
 use crate::follow::{ProtocolError, Tip};
+use crate::mutation::{self, Mutation};
 use decide::{first_seq_of, resend_range, tip_of};
 use deferred::Deferred;
 use lag::LagClock;
@@ -226,7 +227,9 @@ impl Primary {
     pub fn joining(config: PrimaryConfig, journal: JournalExtent, completed: Seq) -> Result<Self, ConfigError> {
         let acknowledged = journal.first.previous();
         let mut engine = Self::new(config, Restored { journal, acknowledged, completed, ..Restored::NOTHING })?;
-        engine.mark_all(engine.highest_sent);
+        if !mutation::is(Mutation::JoinAsIfEqual) {
+            engine.mark_all(engine.highest_sent);
+        }
         // It may hold anything from nothing on; once the map is saved it needs no entry of now any more.
         engine.durable = Position(0);
         engine.cover_through_end();
@@ -332,7 +335,8 @@ impl Primary {
         }
         self.peer_data = ack.data;
         self.applied = Position(ack.applied).min(session.sent);
-        while let Some(frame) = session.flight.pop_durable(ack.durable_frame) {
+        let trusted = if mutation::is(Mutation::TrustReceipt) { ack.received_frame } else { ack.durable_frame };
+        while let Some(frame) = session.flight.pop_durable(trusted) {
             self.durable = frame.last;
             if !frame.regions.is_empty() {
                 self.saves.changed();

@@ -5,6 +5,8 @@
 
 use formats::Position;
 
+use crate::mutation::{self, Mutation};
+
 #[derive(Clone, Debug)]
 pub(super) struct Saves {
     generation: u64,
@@ -40,7 +42,7 @@ impl Saves {
 
     /// The entry at `position` has made marks that are needed once the journal does not hold it any more.
     pub(super) fn hole(&mut self, position: Position) {
-        if !self.is_saved(self.generation) {
+        if !self.is_saved(self.generation) && !mutation::is(Mutation::ForgetUnsavedHoles) {
             self.hole = Some(self.hole.map_or(position, |first| first.min(position)));
         }
     }
@@ -49,6 +51,9 @@ impl Saves {
     pub(super) fn covered(&mut self, through: Position) {
         self.changed();
         self.cover = Some((through, self.generation));
+        if mutation::is(Mutation::ClearUnsaved) {
+            self.covered = through;
+        }
     }
 
     /// The state is being saved; answers its generation.

@@ -12,6 +12,7 @@ use super::{Standby, StandbyError};
 use crate::Now;
 use crate::consistency::ConsistencyState;
 use crate::errors::Hole;
+use crate::mutation::{self, Mutation};
 
 /// A checkpoint on its way.
 #[derive(Clone, Debug, Default)]
@@ -62,12 +63,17 @@ impl Standby {
         StandbyState {
             stream: self.stream,
             position: self.applied_tip.position,
-            local_index: self.scheduler.applied_through(),
+            local_index: self.checkpoint_index(),
             applied_seq: self.applied_tip.seq,
             consistency: ConsistencyState::from(self.applied_content),
             volumes: self.volumes.clone(),
             holes: self.known_holes(),
         }
+    }
+
+    fn checkpoint_index(&self) -> u64 {
+        let through = self.scheduler.applied_through();
+        if mutation::is(Mutation::CheckpointAhead) { through.max(self.started) } else { through }
     }
 
     /// The targets were flushed after [`Self::checkpoint`].
@@ -82,7 +88,8 @@ impl Standby {
     /// the flush itself counts, and one that an entry behind the state has closed meanwhile is closed again by it.
     pub fn verdict(&self, state: &mut StandbyState) -> Verdict {
         let Some(making) = self.making.as_ref().filter(|making| !making.spoiled) else { return Verdict::Discard };
-        if making.waits.as_ref().is_none_or(|waits| !waits.is_empty()) {
+        let hasty = mutation::is(Mutation::CheckpointHasty) && making.waits.is_some();
+        if !hasty && making.waits.as_ref().is_none_or(|waits| !waits.is_empty()) {
             return Verdict::Wait;
         }
         state.holes = self.known_holes();

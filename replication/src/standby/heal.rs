@@ -21,6 +21,7 @@ use super::{Phase, Standby};
 use crate::Now;
 use crate::consistency::rewrites;
 use crate::errors::{Failure, Hole, OutOfSync, RowIndex, Scope, StopReason};
+use crate::mutation::{self, Mutation};
 
 /// Holes asked for at once, at most.
 const MAX_ASKED: usize = 256;
@@ -169,7 +170,8 @@ impl Standby {
     /// What was started may be among what was lost, whatever its place: the last that was started, too, although nobody
     /// was told yet that it is done.
     fn mark_volume(&mut self, volume: VolumeIndex, failure: Failure, now: Now) {
-        let failure = Failure { place: failure.place.max(self.started + 1), ..failure };
+        let begun = self.started + u64::from(!mutation::is(Mutation::HealTooEarly));
+        let failure = Failure { place: failure.place.max(begun), ..failure };
         if self.is_whole(volume) {
             self.holes.mark_volume(volume, failure, now);
         }

@@ -7,6 +7,7 @@ use formats::EntryHeader;
 
 use super::config::StandbyError;
 use crate::follow::Tip;
+use crate::mutation::{self, Mutation};
 
 /// A frame, or what is left of one after its session.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +128,8 @@ impl Intake {
 
     /// The next durable entry for the scheduler, with its index.
     pub(super) fn peek(&self) -> Option<(u64, EntryHeader)> {
-        let header = self.headers.front().filter(|_| self.first <= self.durable)?;
+        let ready = if mutation::is(Mutation::ApplyUnsynced) { self.next - 1 } else { self.durable };
+        let header = self.headers.front().filter(|_| self.first <= ready)?;
         Some((self.first, *header))
     }
 

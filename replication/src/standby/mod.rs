@@ -50,6 +50,7 @@ use crate::Now;
 use crate::consistency::{Consistency, ConsistencyState, Effect};
 use crate::errors::OutOfSync;
 use crate::follow::{ProtocolError, Tip, follow, is_cut};
+use crate::mutation::{self, Mutation};
 use crate::scheduler::Scheduler;
 use checkpoint::Making;
 use heal::Touch;
@@ -385,11 +386,15 @@ impl Standby {
     /// The acknowledgement to send, when it says anything new.
     pub fn poll_ack(&mut self) -> Option<Ack> {
         let data = self.data_state();
-        let (durable, applied) = (self.intake.durable_tip().position.0, self.applied_tip.position.0);
+        let (mut durable, applied) = (self.intake.durable_tip().position.0, self.applied_tip.position.0);
         let Phase::Connected(session) = &mut self.phase else { return None };
+        let mut durable_frame = session.durable_frame;
+        if mutation::is(Mutation::AcknowledgeUnsynced) {
+            (durable, durable_frame) = (self.intake.tip().position.0, session.received_frame);
+        }
         let ack = Ack {
             received_frame: session.received_frame,
-            durable_frame: session.durable_frame,
+            durable_frame,
             applied_frame: session.applied_frame,
             durable,
             applied,
@@ -407,7 +412,8 @@ impl Standby {
     pub fn data_state(&self) -> DataState {
         let state = self.durable_content.data_state(self.applied_tip.seq);
         let settled = self.last_region <= self.scheduler.applied_through() && !self.recovering();
-        let whole = settled && self.stopped.is_none() && !self.holes.has_holes();
+        let holes = self.holes.has_holes() && !mutation::is(Mutation::HideHoles);
+        let whole = settled && self.stopped.is_none() && !holes;
         if state == DataState::Consistent && !whole { DataState::Inconsistent } else { state }
     }
 
@@ -498,6 +504,7 @@ impl Standby {
         while self.scheduler.pending() < MAX_ADMITTED
             && let Some((index, header)) = self.intake.peek()
         {
+            let header = if mutation::is(Mutation::SkipDependencies) { without_dep(header) } else { header };
             if let Entry::Gap(gap) = &header.entry
                 && is_cut(gap)
             {
@@ -545,6 +552,14 @@ fn tip_after(tip: Tip, header: &EntryHeader) -> Tip {
         Entry::Gap(gap) => Tip { position, seq: gap.last },
         Entry::Region(_) => Tip { position, ..tip },
     }
+}
+
+/// The same entry, as if it depended on nothing.
+fn without_dep(mut header: EntryHeader) -> EntryHeader {
+    if let Entry::Record(record) = &mut header.entry {
+        record.dep = Seq(0);
+    }
+    header
 }
 
 #[cfg(test)]

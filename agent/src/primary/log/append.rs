@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use formats::entry::{Entry, EntryHeader, HEADER_LEN, PayloadInfo, Record};
 use formats::{ByteRange, Op, Position, Seq, VolumeIndex};
 use journal::{AppendError, Item};
+use replication::group::{MemberId, Relief};
 use replication::overlap::Change;
 use replication::sequencer::Ordered;
 use tracing::info;
@@ -30,7 +31,7 @@ impl Log {
         // Gives back the bytes of the batch to the capture thread's budget.
         self.capture.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         result?;
-        self.core.wake_link.notify_one();
+        self.core.wake_links();
         Ok(())
     }
 
@@ -60,16 +61,16 @@ impl Log {
     }
 
     /// Marks, before the batch is appended, where commands overlapped in flight: nobody can tell which of them the
-    /// device did last. Answers the generation of the dirty map that holds the marks; 0 when there are none.
+    /// device did last. Answers how often the maps must have been saved for the marks to be in them; 0 when there are none.
     fn mark_overlaps(&mut self, batch: &Batch) -> u64 {
         let found = self.find_overlaps(batch);
         if found.is_empty() {
             return 0;
         }
         let after = self.core.kernel_seq();
-        let mut engine = self.core.engine();
-        found.into_iter().for_each(|(volume, range)| engine.mark(volume, range, after));
-        engine.generation()
+        let mut group = self.core.group();
+        found.into_iter().for_each(|(volume, range)| group.mark(volume, range, after));
+        self.saves + 1
     }
 
     fn find_overlaps(&mut self, batch: &Batch) -> Vec<(VolumeIndex, ByteRange)> {
@@ -103,28 +104,35 @@ impl Log {
     fn append(&mut self, batch: &Batch, marked: u64) -> Result<(), LogError> {
         let headers = self.headers(batch);
         let Some(last_seq) = headers.last().and_then(seq_of) else { return Ok(()) };
-        if !self.core.engine().wants_records() {
+        if !self.append_or_give_way(batch, &headers)? {
             return self.skip(batch, &headers);
-        }
-        let mut appended = self.append_if_room(batch, &headers)?;
-        if !appended {
-            // The secondary may have got something since the last look.
-            self.trim()?;
-            appended = self.append_if_room(batch, &headers)?;
-        }
-        if !appended {
-            self.overflow()?;
-            if !self.core.engine().wants_records() {
-                return self.skip(batch, &headers);
-            }
-            self.append_items(batch, &headers)?;
         }
         self.last_seq = last_seq;
         let (through, epochs) = (self.journal.written(), by_epoch(batch));
-        self.unsettled.push_back(Unsettled { through, generation: marked, epochs });
+        self.unsettled.push_back(Unsettled { through, saves: marked, epochs });
         let (now, next) = (self.core.now(), Position(self.journal.next()));
-        self.core.engine().journal_grew(now, next, last_seq);
+        self.core.group().appended(now, &headers, next, last_seq);
         Ok(())
+    }
+
+    /// Appends, and when the journal is full lets one secondary after the other give way until there is room; false when
+    /// none of them wants records.
+    fn append_or_give_way(&mut self, batch: &Batch, headers: &[EntryHeader]) -> Result<bool, LogError> {
+        // Each gives way once, and its map may have to be saved before; the first round only trims.
+        for round in 0..2 * self.maps.len() + 2 {
+            if !self.core.group().wants_records() {
+                return Ok(false);
+            }
+            if self.append_if_room(batch, headers)? {
+                return Ok(true);
+            }
+            if round > 0 {
+                self.make_room()?;
+            }
+            // The secondaries may have got something since the last look.
+            self.trim()?;
+        }
+        self.append_items(batch, headers).map(|()| true)
     }
 
     /// False when the journal is full.
@@ -166,26 +174,31 @@ impl Log {
     }
 
     fn skip(&mut self, batch: &Batch, headers: &[EntryHeader]) -> Result<(), LogError> {
-        let mut engine = self.core.engine();
-        headers.iter().for_each(|header| engine.skip(header));
-        drop(engine);
+        let mut group = self.core.group();
+        headers.iter().for_each(|header| group.skip(header));
+        drop(group);
         self.last_seq = headers.last().and_then(seq_of).unwrap_or(self.last_seq);
         self.settle_on_save.extend(by_epoch(batch));
         Ok(())
     }
 
-    /// The journal is full: the dirty map takes over for everything that is not known to be at the secondary.
-    fn overflow(&mut self) -> Result<(), LogError> {
-        let from = self.core.engine().uncovered_from();
+    fn make_room(&mut self) -> Result<(), LogError> {
+        let relief = self.core.group().make_room();
+        match relief {
+            Relief::Save => self.save(),
+            Relief::Overflow { member, from } => self.overflow(member, from),
+            Relief::DiscardAll => Ok(self.journal.discard_all(self.journal.next())?),
+        }
+    }
+
+    /// The journal is full: the dirty map takes over for everything that this secondary is not known to have.
+    fn overflow(&mut self, member: MemberId, from: Position) -> Result<(), LogError> {
         let headers: Result<Vec<(u64, EntryHeader)>, _> = self.reader.headers(from.0).collect();
         let headers: Vec<EntryHeader> = headers?.into_iter().map(|(_, header)| header).collect();
-        self.core.engine().overflowed(headers.iter());
+        self.core.group().overflowed(member, headers.iter());
         self.save()?;
-        let end = self.journal.written();
-        self.journal.discard_all(end + 1)?;
-        self.core.engine().journal_trimmed(Position(self.journal.first()));
-        info!("the journal was full: {} entries are now regions to resync", headers.len());
-        self.core.wake_link.notify_one();
+        let name = self.core.links.iter().find(|link| link.member == member).map_or("", |link| &link.name);
+        info!("the journal was full: {} entries are now regions to resync for `{name}`", headers.len());
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use replication::overlap::{DEFAULT_WINDOW, OverlapDetector};
 use tracing::warn;
 
 use self::append::payload_bytes;
-use self::upkeep::Timers;
+use self::upkeep::{SavedMap, Timers};
 use super::core::Core;
 use super::device_watch::DeviceWatch;
 use super::dirty_file::DirtyFile;
@@ -28,8 +28,6 @@ use super::sweeper::Sweeper;
 use crate::capture::queue::Taken;
 use crate::capture::{Batch, Capture};
 
-/// The cursor's name in the journal.
-pub const CURSOR: &str = "secondary";
 /// Wait for records, at most: the clock of everything else here.
 const TICK: Duration = Duration::from_millis(10);
 /// Records appended at once, about.
@@ -54,11 +52,11 @@ pub enum LogError {
     Read(#[from] journal::ReadError),
 }
 
-/// Commands of one append, by epoch, that settle when the journal is durable up to `through`, and the dirty map up to
-/// `generation`: the marks of overlaps are in no journal.
+/// Commands of one append, by epoch, that settle when the journal is durable up to `through`, and all dirty maps were
+/// saved so many times: the marks of overlaps are in no journal.
 struct Unsettled {
     through: u64,
-    generation: u64,
+    saves: u64,
     epochs: Vec<(u32, u64)>,
 }
 
@@ -74,8 +72,8 @@ pub struct Log {
     pub sync: SyncPolicy,
     /// Where records come from.
     pub capture: Capture,
-    /// The saved map.
-    pub dirty_file: DirtyFile,
+    /// The saved map of each secondary, in the order of the group.
+    maps: Vec<SavedMap>,
     /// The kernel's map.
     pub kernel_map: KernelMap,
     /// The clearing rule.
@@ -84,10 +82,10 @@ pub struct Log {
     restored_through: Seq,
     /// What is not durable yet.
     unsettled: VecDeque<Unsettled>,
-    /// Settled by the next save of the map instead of the journal.
+    /// Settled by the next save of the maps instead of the journal.
     settle_on_save: Vec<(u32, u64)>,
-    /// Generation of the engine's state that is saved.
-    saved_generation: u64,
+    /// How often all maps were saved.
+    saves: u64,
     /// Withdrawn commands that have been settled, per slot.
     withdrawn_seen: [u64; SLOTS],
     timers: Timers,
@@ -111,8 +109,8 @@ pub struct LogParts {
     pub sync: SyncPolicy,
     /// Where records come from.
     pub capture: Capture,
-    /// The saved map.
-    pub dirty_file: DirtyFile,
+    /// Where the map of each secondary is saved, in the order of the group.
+    pub dirty_files: Vec<DirtyFile>,
     /// The kernel's map.
     pub kernel_map: KernelMap,
     /// The clearing rule.
@@ -141,13 +139,13 @@ impl Log {
             journal: parts.journal,
             sync: parts.sync,
             capture: parts.capture,
-            dirty_file: parts.dirty_file,
+            maps: parts.dirty_files.into_iter().map(SavedMap::new).collect(),
             kernel_map: parts.kernel_map,
             epochs: parts.epochs,
             restored_through: parts.restored_through,
             unsettled: VecDeque::new(),
             settle_on_save: Vec::new(),
-            saved_generation: 0,
+            saves: 0,
             withdrawn_seen: parts.withdrawn,
             timers: Timers::default(),
             last_seq: parts.last_seq,
@@ -213,8 +211,8 @@ impl Log {
             SyncPolicy::Never => self.journal.written(),
             SyncPolicy::Interval(_) | SyncPolicy::Each => self.journal.durable(),
         };
-        let saved = self.saved_generation;
-        while self.unsettled.front().is_some_and(|first| first.through <= safe && first.generation <= saved) {
+        let saves = self.saves;
+        while self.unsettled.front().is_some_and(|first| first.through <= safe && first.saves <= saves) {
             let settled = self.unsettled.pop_front().map(|unsettled| unsettled.epochs).unwrap_or_default();
             settled.into_iter().for_each(|(epoch, count)| self.epochs.record_settled(epoch, count));
         }

@@ -3,17 +3,45 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use formats::Position;
 use formats::dirty::DirtyMapFile;
+use formats::{Position, StreamId};
 use replication::epochs::{Action, SLOTS};
+use replication::primary::{Primary, Snapshot};
 
-use super::{CURSOR, Log, LogError};
+use super::{Log, LogError};
+use crate::primary::DirtyFile;
 use crate::primary::core::LogCounters;
 use crate::primary::kernel_map::{KernelMap, counts};
 
 const EPOCH_PERIOD: Duration = Duration::from_millis(100);
 const SWEEP_PERIOD: Duration = Duration::from_millis(250);
 const SAVE_PERIOD: Duration = Duration::from_millis(500);
+
+/// The map of one secondary, as far as it is saved.
+pub(super) struct SavedMap {
+    file: DirtyFile,
+    /// Generation of the engine's state that is saved.
+    generation: u64,
+}
+
+impl SavedMap {
+    pub(super) fn new(file: DirtyFile) -> Self {
+        Self { file, generation: 0 }
+    }
+
+    /// Whether there is something to save.
+    fn is_behind(&self, engine: &Primary) -> bool {
+        engine.generation() != self.generation || engine.saving_frees()
+    }
+
+    fn save(&mut self, stream: StreamId, snapshot: &Snapshot) -> Result<(), LogError> {
+        let runs = snapshot.dirty.runs(u64::MAX).collect();
+        let covered = snapshot.covered.map(|covered| (covered.from, covered.through, covered.last_seq));
+        self.file.save(&DirtyMapFile { stream, runs, covered })?;
+        self.generation = snapshot.generation;
+        Ok(())
+    }
+}
 
 /// When each was done last.
 #[derive(Default)]
@@ -54,8 +82,10 @@ impl Log {
 
     fn save_if_needed(&mut self, now: Duration) -> Result<bool, LogError> {
         let (changed, urgent) = {
-            let engine = self.core.engine();
-            (engine.generation() != self.saved_generation, engine.save_is_urgent())
+            let group = self.core.group();
+            let mut engines = group.members().iter().map(|member| member.engine());
+            let changed = engines.clone().zip(&self.maps).any(|(engine, map)| map.is_behind(engine));
+            (changed, engines.any(Primary::save_is_urgent))
         };
         let waiting = changed || !self.settle_on_save.is_empty();
         let due = urgent || (waiting && Timers::due(&mut self.timers.save, now, SAVE_PERIOD));
@@ -65,21 +95,23 @@ impl Log {
         Ok(due)
     }
 
-    /// Saves the dirty map durably; what waited for that settles.
+    /// Saves every dirty map that has changed, durably; what waited for that settles.
     pub(super) fn save(&mut self) -> Result<(), LogError> {
-        let snapshot = self.core.engine().snapshot();
-        let file = DirtyMapFile {
-            stream: self.core.stream,
-            runs: snapshot.dirty.runs(u64::MAX).collect(),
-            covered: snapshot.covered.map(|covered| (covered.from, covered.through, covered.last_seq)),
-        };
-        self.dirty_file.save(&file)?;
-        self.core.engine().snapshot_saved(snapshot.generation);
-        self.saved_generation = snapshot.generation;
+        for (place, map) in self.maps.iter_mut().enumerate() {
+            let mut engine = self.core.engine(place);
+            if !map.is_behind(&engine) {
+                continue;
+            }
+            let snapshot = engine.snapshot();
+            drop(engine);
+            map.save(self.core.stream, &snapshot)?;
+            self.core.engine(place).snapshot_saved(snapshot.generation);
+        }
+        self.saves += 1;
         for (epoch, count) in self.settle_on_save.drain(..) {
             self.epochs.record_settled(epoch, count);
         }
-        self.core.wake_link.notify_one();
+        self.core.wake_links();
         Ok(())
     }
 
@@ -88,7 +120,7 @@ impl Log {
         let map = self.kernel_map.union_of(&self.core.probe, slots.iter().copied());
         // The counter after the bits: no completion that they stand for has a later number.
         let after = self.core.kernel_seq();
-        self.core.engine().mark_map(&map, after);
+        self.core.group().mark_map(&map, after);
         LogCounters::add(&self.core.log.takeovers, 1);
     }
 
@@ -121,7 +153,7 @@ impl Log {
         let unseen = self.sweeper.sweep(&self.core.probe, !self.core.filter.is_empty(), inflight);
         let after = self.core.kernel_seq();
         for command in unseen {
-            self.core.engine().mark(command.volume, command.range, after);
+            self.core.group().mark(command.volume, command.range, after);
             self.settle_on_save.push((command.epoch, 1));
             self.capture.forget(command.issue);
             LogCounters::add(&self.core.log.swept, 1);
@@ -144,12 +176,17 @@ impl Log {
         Ok(())
     }
 
-    /// Frees what the secondary has, and tells `status` how full the journal is.
+    /// Frees what every secondary has, and tells `status` how full the journal is.
     pub(super) fn trim(&mut self) -> Result<(), LogError> {
-        let cursor = self.core.engine().cursor();
-        self.journal.set_cursor(CURSOR, cursor.0.min(self.journal.written()))?;
+        // A new name needs nothing of what is gone.
+        let (gone, written) = (self.journal.first() - 1, self.journal.written());
+        for (place, link) in self.core.links.iter().enumerate() {
+            let cursor = self.core.engine(place).cursor();
+            self.journal.set_cursor(&link.name, cursor.0.clamp(gone, written))?;
+        }
+        let cursor = self.core.group().cursor();
         let first = self.journal.trim(cursor.0);
-        self.core.engine().journal_trimmed(Position(first));
+        self.core.group().journal_trimmed(Position(first));
         let log = &self.core.log;
         log.journal_used.store(self.journal.bytes_used(), Ordering::Relaxed);
         log.journal_total.store(self.journal.bytes_total(), Ordering::Relaxed);
