@@ -7,16 +7,21 @@
 //! the rest.
 //!
 //! [`Writer`] never keeps more than one packet. [`Reader`] takes what is whole of a file that was cut, says how much was
-//! left, and names where a damaged one is damaged; it never allocates by a length that it has not checked.
+//! left, and names where a damaged one is damaged; it never allocates by a length that it has not checked. [`Scan`] reads the
+//! same on several threads.
 
 pub mod chain;
+pub mod analyze;
 mod change;
+pub mod convert;
+pub mod edit;
 mod equivalent;
 mod error;
 mod excerpt;
 pub mod explore;
 mod fc;
 mod holes;
+mod human;
 mod image;
 pub mod input;
 mod line;
@@ -27,6 +32,7 @@ mod output;
 mod reader;
 pub mod rebuild;
 mod select;
+mod scan;
 mod series;
 mod summary;
 mod time;
@@ -45,6 +51,7 @@ pub use option::PRIVATE_ENTERPRISE_NUMBER;
 pub use output::Output;
 pub use reader::{CapturedEntry, Item, Reader, Tail};
 pub use select::{Blocks, Selection};
+pub use scan::{Batch, End, Scan};
 pub use series::{CutFile, Series, SeriesError};
 pub use summary::{Mark, Summary, Tally};
 pub use time::Utc;

@@ -18,7 +18,7 @@ use crate::meta::{Device, FORMAT, Section, Statistics};
 use crate::option::{self, Content, PRIVATE_ENTERPRISE_NUMBER};
 
 /// Largest block that is read, in bytes: far above what the writer makes.
-const MAX_BLOCK: usize = 1 << 20;
+pub(crate) const MAX_BLOCK: usize = 1 << 20;
 /// First bytes of every pcapng file: the type of a section header block.
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
@@ -94,18 +94,18 @@ impl<R: Read> Read for Counted<R> {
 
 /// What is known between blocks.
 #[derive(Default)]
-struct Assembly {
+pub(crate) struct Assembly {
     /// By interface; None of one that is no device's.
-    interfaces: Vec<Option<Device>>,
-    pending: Option<Pending>,
-    ready: VecDeque<Item>,
+    pub(crate) interfaces: Vec<Option<Device>>,
+    pub(crate) pending: Option<Pending>,
+    pub(crate) ready: VecDeque<Item>,
     /// Where the last whole thing ends.
-    whole: u64,
-    foreign: u64,
+    pub(crate) whole: u64,
+    pub(crate) foreign: u64,
 }
 
 /// An entry whose data are still to come.
-struct Pending {
+pub(crate) struct Pending {
     /// Where its packet begins.
     offset: u64,
     interface: u32,
@@ -255,7 +255,7 @@ fn described<'a, T: DeserializeOwned>(
 }
 
 impl Assembly {
-    fn block(&mut self, block: Block<'_>, offset: u64) -> Result<(), ReadError> {
+    pub(crate) fn block(&mut self, block: Block<'_>, offset: u64) -> Result<(), ReadError> {
         match block {
             Block::InterfaceDescription(block) => self.interface(&block, offset),
             Block::EnhancedPacket(block) => self.packet(&block, offset),
@@ -266,7 +266,7 @@ impl Assembly {
     }
 
     /// Everything before `offset` is whole, unless an entry waits for data.
-    fn settle(&mut self, offset: u64) {
+    pub(crate) fn settle(&mut self, offset: u64) {
         if self.pending.is_none() {
             self.whole = offset;
         }
@@ -344,7 +344,7 @@ impl Assembly {
     }
 
     /// Something else comes where data were to come: a program took packets out of the file.
-    fn give_up(&mut self, offset: u64) -> Result<(), ReadError> {
+    pub(crate) fn give_up(&mut self, offset: u64) -> Result<(), ReadError> {
         let Some(pending) = self.pending.take() else { return Ok(()) };
         self.whole = offset;
         self.emit(pending)

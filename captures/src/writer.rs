@@ -23,7 +23,9 @@ use crate::equivalent::{Answer, Scsi, scsi_of};
 use crate::error::WriteError;
 use crate::fc::{Command, Exchange, FRAME_HEADER, Response};
 use crate::meta::{Device, FORMAT, Section, Statistics};
+
 use crate::option::{self, MAX_INLINE, MAX_MARK, PRIVATE_ENTERPRISE_NUMBER};
+use crate::reader::CapturedEntry;
 
 /// Most bytes of data in one frame: Wireshark takes packets of 256 KiB.
 pub const MAX_FRAME_DATA: usize = 128 << 10;
@@ -41,6 +43,9 @@ pub struct Writer<W: Write> {
     devices: Vec<Device>,
     /// Commands so far, by device.
     records: Vec<u64>,
+    /// The interface of each device.
+    interfaces: Vec<u32>,
+    kernel: String,
     snap_len: Option<u32>,
     /// Commands so far.
     exchanges: u32,
@@ -85,31 +90,45 @@ impl<W: Write> Writer<W> {
         let counted = Counted { out, bytes: 0 };
         let mut writer = Self {
             out: PcapNgWriter::with_section_header(counted, block)?,
-            devices: devices.to_vec(),
-            records: vec![0; devices.len()],
+            devices: Vec::new(),
+            records: Vec::new(),
+            interfaces: Vec::new(),
+            kernel: section.kernel.clone(),
             snap_len: section.snap_len,
             exchanges: 0,
             notes: None,
             last_ns: section.started_ns,
             frame: Vec::with_capacity(FRAME_HEADER + MAX_FRAME_DATA),
         };
-        devices.iter().try_for_each(|device| writer.interface(device, &section))?;
+        devices.iter().try_for_each(|device| writer.add_device(device))?;
         Ok(writer)
     }
 
-    fn interface(&mut self, device: &Device, section: &Section) -> Result<(), WriteError> {
+    /// One more device; its commands may follow.
+    ///
+    /// # Errors
+    /// When the output fails, or a text is too long.
+    pub fn add_device(&mut self, device: &Device) -> Result<(), WriteError> {
         use InterfaceDescriptionOption as O;
         let mut options = vec![
             O::IfName(device.name.as_str().into()),
             O::IfDescription(described(device).into()),
             O::IfTsResol(InterfaceTsResolution::NANO),
-            O::IfOs(section.kernel.as_str().into()),
+            O::IfOs(self.kernel.as_str().into()),
         ];
         options.extend(device.model.as_deref().map(|model| O::IfHardware(model.into())));
         options.push(O::Common(json("a device", device)?));
         let block = InterfaceDescriptionBlock { linktype: DataLink::FC_2, snaplen: 0, options };
         self.out.write_pcapng_block(block)?;
+        self.interfaces.push(self.next_interface());
+        self.records.push(0);
+        self.devices.push(device.clone());
         Ok(())
+    }
+
+    /// The number of the interface that is described next.
+    fn next_interface(&self) -> u32 {
+        self.devices.len() as u32 + u32::from(self.notes.is_some())
     }
 
     /// Writes one entry. `payload` is what its header describes.
@@ -126,6 +145,28 @@ impl<W: Write> Writer<W> {
             Entry::Region(region) => self.record(header, &self.as_record(region), payload),
             Entry::Gap(gap) => self.gap(header, *gap),
         }
+    }
+
+    /// Writes an entry that was read from a capture, with as much of its content as that kept.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; and when a part of its trailer is missing, which cannot be told in a file.
+    pub fn write_captured(&mut self, entry: &CapturedEntry) -> Result<(), WriteError> {
+        let (info, kept) = (&entry.header.payload, entry.content.len());
+        if entry.trailer.len() != info.trailer as usize {
+            return Err(WriteError::Payload { have: entry.trailer.len(), want: info.trailer });
+        }
+        // What is missing takes its place, and is not written.
+        let mut payload = entry.content.clone();
+        payload.resize(info.content_len() as usize, 0);
+        payload.extend_from_slice(&entry.trailer);
+        let limit = self.snap_len;
+        if entry.missing > 0 {
+            self.snap_len = Some(limit.map_or(kept, |limit| kept.min(limit as usize)) as u32);
+        }
+        let written = self.write(&entry.header, &payload);
+        self.snap_len = limit;
+        written
     }
 
     /// A region read back looks like the write that would leave it so.
@@ -145,18 +186,17 @@ impl<W: Write> Writer<W> {
     }
 
     fn record(&mut self, header: &EntryHeader, record: &Record, payload: &[u8]) -> Result<(), WriteError> {
-        let interface = self.devices.iter().position(|device| device.volume == record.volume.0);
-        let interface = interface.ok_or(WriteError::Volume(record.volume))?;
-        let block_size = self.devices.get(interface).map_or(0, |device| device.block_size);
+        let place = self.devices.iter().position(|device| device.volume == record.volume.0);
+        let place = place.ok_or(WriteError::Volume(record.volume))?;
+        let (interface, block_size) = (self.interfaces[place], self.devices[place].block_size);
         let (content, trailer) = payload.split_at(header.payload.content_len() as usize);
         let (inline, data_out) = trailer.split_at(inline_len(trailer));
         let scsi = scsi_of(record, header.payload.encoding, trailer, block_size);
         let frames_len = (content.len() + data_out.len()) as u32;
         let ours = option::encode_entry(header, inline, content.len() as u32, frames_len);
         self.exchanges = self.exchanges.wrapping_add(1);
-        self.records[interface] += 1;
-        let to =
-            To { interface: interface as u32, exchange: Exchange { volume: record.volume.0, number: self.exchanges } };
+        self.records[place] += 1;
+        let to = To { interface, exchange: Exchange { volume: record.volume.0, number: self.exchanges } };
         let (issued, completed) = (record.origin.issued_ns, record.origin.completed_ns);
         self.command(to, issued, &scsi, &words_of(header, record, &scsi), ours)?;
         let snap_len = self.snap_len.filter(|_| header.payload.encoding == PayloadEncoding::Data);
@@ -273,7 +313,7 @@ impl<W: Write> Writer<W> {
         ];
         let block = InterfaceDescriptionBlock { linktype: DataLink::WIRESHARK_UPPER_PDU, snaplen: 0, options };
         self.out.write_pcapng_block(block)?;
-        let interface = self.devices.len() as u32;
+        let interface = self.next_interface();
         self.notes = Some(interface);
         Ok(interface)
     }
@@ -285,11 +325,9 @@ impl<W: Write> Writer<W> {
     /// When the output fails.
     pub fn statistics(&mut self, statistics: &Statistics) -> Result<(), WriteError> {
         use InterfaceStatisticsOption as O;
-        if self.devices.is_empty() {
-            return Ok(());
-        }
+        let Some(&first) = self.interfaces.first() else { return Ok(()) };
         let timestamp = Duration::from_nanos(statistics.ended_ns);
-        for (interface_id, records) in (0..).zip(&self.records).skip(1) {
+        for (&interface_id, records) in self.interfaces.iter().zip(&self.records).skip(1) {
             let options = vec![O::IsbUsrDeliv(*records)];
             self.out.write_pcapng_block(InterfaceStatisticsBlock { interface_id, timestamp, options })?;
         }
@@ -303,7 +341,7 @@ impl<W: Write> Writer<W> {
             O::IsbUsrDeliv(statistics.records),
             O::Common(json("the statistics", statistics)?),
         ];
-        self.out.write_pcapng_block(InterfaceStatisticsBlock { interface_id: 0, timestamp, options })?;
+        self.out.write_pcapng_block(InterfaceStatisticsBlock { interface_id: first, timestamp, options })?;
         Ok(())
     }
 

@@ -6,6 +6,9 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::commands::analyze::Analyze;
+use crate::commands::convert::Convert;
+use crate::commands::edit;
 use crate::commands::explore::Explore;
 use crate::commands::rebuild::Rebuild;
 use crate::commands::replay::Replay;
@@ -65,6 +68,20 @@ pub(crate) enum Command {
     Explore(Explore),
     /// Apply a capture to devices, at its own pace or another
     Replay(Replay),
+    /// Tell what a capture shows: rates, latencies, hot regions, state blocks, sizing; as text, JSON, a page with charts
+    Analyze(Analyze),
+    /// Convert a capture to another tool's format, or make one of it
+    Convert(Convert),
+    /// Take a stretch out of a capture: by time, place in the order, or marks
+    Cut(edit::Cut),
+    /// Take some commands out of a capture: by device, kind, place or task
+    Filter(edit::Filter),
+    /// Remove the content from a capture, and leave its checksums
+    Strip(edit::StripArgs),
+    /// Make one capture of several, by time
+    Merge(edit::Merge),
+    /// Tell how two captures differ, command by command
+    Diff(edit::Diff),
     /// Show the whole thing: two loop devices, a live workload, a byte-for-byte comparison
     Demo(Demo),
     /// Capture and drop, for measuring; prints JSON at SIGINT

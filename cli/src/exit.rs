@@ -11,7 +11,7 @@ Exit codes:
   0    done
   1    it failed
   2    wrong arguments or configuration
-  3    verify or demo found differences, a check of rebuild or explore failed
+  3    verify, diff or demo found differences, a check of rebuild or explore failed
   4    not permitted, or this kernel lacks a feature (see `blkecho doctor`)
   5    the other side or a running service cannot be reached, or not in time
   6    refused for safety: device in use, journal on the observed disk, would overwrite

@@ -1,6 +1,7 @@
 //! What is fuzzed, and what each target promises beyond not to panic.
 
-use captures::{Device, Item as Captured, Reader, Section, Statistics, Writer};
+use captures::convert::{self, Format};
+use captures::{Device, Item as Captured, Reader, Scan, Section, Statistics, Writer, analyze};
 use formats::dirty::{self, DirtyMapFile};
 use formats::entry::{Entry, EntryHeader, Gap, HEADER_LEN, Origin, PayloadInfo, Record, Region};
 use formats::ids::{ByteRange, Position, Seq, StreamId, VolumeIndex};
@@ -37,6 +38,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "cdb", round: cdb },
     Target { name: "sense", round: sense },
     Target { name: "capture", round: capture },
+    Target { name: "analysis", round: analysis },
+    Target { name: "import", round: import },
 ];
 
 fn header(rng: &mut Rng, payload: &[u8]) -> EntryHeader {
@@ -180,6 +183,70 @@ fn capture(rng: &mut Rng) -> bool {
             Err(_) => return false,
         }
     }
+}
+
+/// Whatever a capture says has a report and a page.
+fn analysis(rng: &mut Rng) -> bool {
+    let bytes = spoil(captured(rng), rng, |_| ());
+    let len = 1 + rng.below(2000) as usize;
+    let report = Scan::with(bytes.as_slice(), 2, len).and_then(|scan| analyze::analyze(scan, |_| ()));
+    report.is_ok_and(|report| !report.text().is_empty() && report.html().is_ok())
+}
+
+/// Other programs' files, or what looks like them: what is taken is a capture that can be read.
+fn import(rng: &mut Rng) -> bool {
+    let (format, valid) = match rng.below(3) {
+        0 => (Format::Fio, fio_log(rng)),
+        1 => (Format::Blktrace, block_trace(rng)),
+        _ => (Format::LogWrites, log_writes(rng)),
+    };
+    let bytes = spoil(valid, rng, |_| ());
+    let Ok((capture, _)) = convert::import(bytes.as_slice(), format, "disk", Vec::new()) else { return false };
+    let mut reader = Reader::new(capture.as_slice()).expect("it was written just now");
+    while reader.next_item().expect("it was written just now").is_some() {}
+    true
+}
+
+fn fio_log(rng: &mut Rng) -> Vec<u8> {
+    let mut log = String::from("fio version 3 iolog\n1 /dev/a add\n1 /dev/a open\n");
+    for at in 0..rng.below(6) {
+        let action = ["write", "sync", "trim", "read", "datasync"][rng.below(5) as usize];
+        log += &format!("{at} /dev/a {action} {} {}\n", rng.below(1 << 40), rng.below(1 << 20));
+    }
+    log.into_bytes()
+}
+
+fn block_trace(rng: &mut Rng) -> Vec<u8> {
+    let mut trace = Vec::new();
+    for at in 0..rng.below(8) {
+        let categories = [2, 4, 1 << 13 | 2, 1 << 10, 1][rng.below(5) as usize];
+        let action = [0, 1, 2, 7, 8][rng.below(5) as usize] | categories << 16;
+        let pdu = noise(rng, 20);
+        trace.extend_from_slice(&0x6561_7407u32.to_le_bytes());
+        trace.extend_from_slice(&(at as u32).to_le_bytes());
+        trace.extend_from_slice(&at.to_le_bytes());
+        trace.extend_from_slice(&rng.below(4).to_le_bytes());
+        [512, action, 7, 8 << 20, 0].iter().for_each(|word: &u32| trace.extend_from_slice(&word.to_le_bytes()));
+        trace.extend_from_slice(&0u16.to_le_bytes());
+        trace.extend_from_slice(&(pdu.len() as u16).to_le_bytes());
+        trace.extend_from_slice(&pdu);
+    }
+    trace
+}
+
+fn log_writes(rng: &mut Rng) -> Vec<u8> {
+    let entries = rng.below(4);
+    let words = |words: &[u64]| -> Vec<u8> { words.iter().flat_map(|word| word.to_le_bytes()).collect() };
+    let mut log = words(&[0x006a_7366_7773_6872, 1, entries, 512]);
+    log.resize(512, 0);
+    for _ in 0..entries {
+        let (flags, sectors) = ([0, 1, 2, 4, 8][rng.below(5) as usize], rng.below(3));
+        let start = log.len();
+        log.extend_from_slice(&words(&[rng.below(1 << 30), sectors, flags, rng.below(9)]));
+        let content = if flags & 12 == 0 { sectors as usize * 512 } else { 0 };
+        log.resize(start + 512 + content, 7);
+    }
+    log
 }
 
 fn standby_state(rng: &mut Rng) -> bool {

@@ -1,11 +1,14 @@
 //! The commands, one file each.
 
+pub(crate) mod analyze;
 mod attach;
 mod bench;
 mod capture;
+pub(crate) mod convert;
 mod detach;
 mod doctor;
 mod drain;
+pub(crate) mod edit;
 pub(crate) mod explore;
 mod generate;
 mod info;
@@ -57,6 +60,13 @@ pub(crate) fn run(cli: Cli) -> Done {
         Command::Rebuild(args) => rebuild::run(&args),
         Command::Explore(args) => explore::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Analyze(args) => analyze::run(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Cut(args) => edit::cut(args),
+        Command::Filter(args) => edit::filter(args),
+        Command::Strip(args) => edit::strip(&args),
+        Command::Merge(args) => edit::merge(&args),
+        Command::Diff(args) => edit::diff(&args),
         Command::Demo(args) => crate::demo::run(&args),
         Command::CaptureBench(args) => bench::run(&args),
         Command::ReplayBench(args) => replay_bench::run(&args),

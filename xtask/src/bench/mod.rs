@@ -1,6 +1,7 @@
 //! Measurements: always beside a baseline of the same minute, as the machine is shared.
 
 mod capture;
+mod captures;
 mod cpu;
 mod figures;
 mod journal;
@@ -37,6 +38,15 @@ pub(crate) enum Bench {
         /// Where to write, on the file system in question; below the build folder when absent
         #[arg(long, value_name = "DIR")]
         folder: Option<PathBuf>,
+    },
+    /// Capture files: analysis of generated commands without payload, beside tshark on a slice
+    Captures {
+        /// Commands that are analysed
+        #[arg(long, default_value_t = 10_000_000)]
+        records: u64,
+        /// Commands that tshark reads
+        #[arg(long, default_value_t = 100_000)]
+        slice: u64,
     },
     /// Replay of captured random writes of 4 KiB as a standby does it, beside fio with the same addresses and depth: the block
     /// back end on a device in memory, SG_IO in a virtual machine whose time is counted in instructions. Prints IOPS, the
@@ -75,6 +85,7 @@ pub(crate) fn run(what: Bench) -> Result<()> {
     match what {
         Bench::Capture { rounds, seconds } => capture::run(rounds, seconds),
         Bench::Journal { rounds, seconds, folder } => journal::run(rounds, seconds, folder),
+        Bench::Captures { records, slice } => captures::run(records, slice),
         Bench::Replay { rounds, writes, guest_writes, kernel, no_vm, json } => {
             replay::run(&replay::Plan { rounds, writes, guest_writes, kernel, no_vm, json })
         }
