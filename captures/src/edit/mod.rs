@@ -240,7 +240,7 @@ impl Selection {
 fn lost_together(a: Lost, b: Lost) -> Lost {
     Lost {
         completions: a.completions + b.completions,
-        table_full: a.table_full + b.table_full,
+        unwritten: a.unwritten + b.unwritten,
         unseen: a.unseen + b.unseen,
         untracked: a.untracked + b.untracked,
         uncarried: a.uncarried + b.uncarried,

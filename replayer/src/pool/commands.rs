@@ -20,6 +20,14 @@ pub(super) struct Commands {
     free: Vec<u32>,
 }
 
+/// What became of an entry whose command was to be begun.
+pub(super) enum Start {
+    /// It is in flight in this slot: poll this.
+    InFlight(u32, RawFd),
+    /// It needs a worker, or all slots are taken.
+    ForWorker(Job),
+}
+
 /// What became of a command whose descriptor was readable.
 pub(super) enum Look {
     /// There is none in that slot.
@@ -50,14 +58,13 @@ impl Commands {
         self.begun.len() - self.free.len()
     }
 
-    /// Begins a command whose payload was checked; answers its slot and what to poll. The entry comes back when it needs a
-    /// worker, or all slots are taken.
-    pub(super) fn begin(&mut self, job: Job) -> Result<(u32, RawFd), Job> {
-        let Some(slot) = self.free.last().copied() else { return Err(job) };
-        let Some(descriptor) = begin(&job, slot as usize) else { return Err(job) };
+    /// Begins a command whose payload was checked.
+    pub(super) fn begin(&mut self, job: Job) -> Start {
+        let Some(slot) = self.free.last().copied() else { return Start::ForWorker(job) };
+        let Some(descriptor) = begin(&job, slot as usize) else { return Start::ForWorker(job) };
         self.free.pop();
         self.begun[slot as usize] = Some(InFlight { job, descriptor });
-        Ok((slot, descriptor))
+        Start::InFlight(slot, descriptor)
     }
 
     /// What became of a slot's command.

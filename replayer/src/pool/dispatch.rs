@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use formats::{Entry, EntryHeader, Op, OpFlags, PayloadEncoding, scsi};
 
-use super::commands::{Commands, Look, is_command};
+use super::commands::{Commands, Look, Start, is_command};
 use super::{Done, Job, Outcome, WorkSource, check_payload, execute, go_on};
 use crate::target::{Effect, Event, WriteRing};
 
@@ -135,8 +135,8 @@ impl<S: WorkSource> Dispatcher<S> {
 
     fn begin_command(&mut self, job: Job) {
         match self.commands.begin(job) {
-            Ok((slot, descriptor)) => self.watch(slot, descriptor),
-            Err(job) => self.handoff.push(Handed::New(job)),
+            Start::InFlight(slot, descriptor) => self.watch(slot, descriptor),
+            Start::ForWorker(job) => self.handoff.push(Handed::New(job)),
         }
     }
 
