@@ -53,7 +53,7 @@ fn each_condition_selects() {
     assert_eq!(select(Selection { ops: vec![Op::Flush, Op::Discard], ..none() }), [3, 4]);
     assert_eq!(select(Selection { ranges: vec![ByteRange::new(2048 * 512, 1)], ..none() }), [1]);
     assert_eq!(select(Selection { failed_only: true, ..none() }), [6, 7, 8]);
-    assert_eq!(select(Selection { comms: vec!["other".into()], ..none() }), []);
+    assert!(select(Selection { comms: vec!["other".into()], ..none() }).is_empty());
 }
 
 #[test]
