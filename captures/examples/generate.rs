@@ -43,7 +43,7 @@ fn record(seq: u64, bytes: u64, random: &mut u64) -> Record {
     let draw = next(random);
     let len = if bytes > 0 { bytes } else { 4096 << (draw % 5) };
     let (op, range) = match seq % 1000 {
-        0 => (Op::Discard, ByteRange::new(next(random) % (SIZE >> 24) << 24, 1 << 24)),
+        0 => (Op::Discard, ByteRange::new((next(random) % (SIZE >> 24)) << 24, 1 << 24)),
         n if n % 50 == 0 => (Op::Flush, ByteRange::default()),
         n if n % 10 == 1 => (Op::Write, ByteRange::new(1 << 20, if bytes > 0 { bytes } else { 4096 })),
         n if n % 3 == 0 => (Op::Write, ByteRange::new(SIZE / 2 + seq * 65_536 % (SIZE / 4), len)),

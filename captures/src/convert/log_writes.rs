@@ -30,7 +30,7 @@ const METADATA: u64 = 16;
 /// Content that waits for its flush at most, in bytes.
 const MOST_WAITING: u64 = 64 << 20;
 /// Zeros are written in pieces.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Writes a log of one volume.
 pub(super) struct Export<W: Write + Seek> {

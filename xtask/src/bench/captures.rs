@@ -74,7 +74,7 @@ fn peak_memory(child: &Child) -> u64 {
 
 fn table(runs: &[Run]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_BORDERS_ONLY);
+    table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(["program", "records", "seconds", "records/s", "MB/s", "memory"]);
     for run in runs {
         table.add_row([
