@@ -115,10 +115,12 @@ begin_pair() {
 
 failed_commands() { blkecho status --json | sed -n 's/.*"failed_commands": \([0-9]*\).*/\1/p'; }
 
-# same_commands KIND: what went to the two disks, CDB for CDB, and what the agent saw fail.
+# same_commands KIND: what went to the two disks, CDB for CDB, and what the agent saw fail. Of the second disk only those
+# count that begin as $KIND_kept says, where content that is sent again comes between them.
 same_commands() {
     traced "$first" >"$dir/first.cdbs"
-    traced "$second" >"$dir/second.cdbs"
+    eval "kept=\$$1_kept"
+    traced "$second" | grep -E "${kept:-.}" >"$dir/second.cdbs"
     eval "more_first=\$$1_first all_second=\$$1_second expected_failures=\$$1_refused"
     printf '%s\n' "$usual_taken" "$usual_refused" "$more_first" | sed '/^$/d' >"$dir/first.expected"
     printf '%s\n' "$all_second" >"$dir/second.expected"
