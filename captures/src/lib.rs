@@ -10,8 +10,8 @@
 //! left, and names where a damaged one is damaged; it never allocates by a length that it has not checked. [`Scan`] reads the
 //! same on several threads.
 
-pub mod chain;
 pub mod analyze;
+pub mod chain;
 mod change;
 pub mod convert;
 pub mod edit;
@@ -31,8 +31,8 @@ mod option;
 mod output;
 mod reader;
 pub mod rebuild;
-mod select;
 mod scan;
+mod select;
 mod series;
 mod summary;
 mod time;
@@ -50,8 +50,8 @@ pub use moment::{Before, Moment, MomentError};
 pub use option::PRIVATE_ENTERPRISE_NUMBER;
 pub use output::Output;
 pub use reader::{CapturedEntry, Item, Reader, Tail};
-pub use select::{Blocks, Selection};
 pub use scan::{Batch, End, Scan};
+pub use select::{Blocks, Selection};
 pub use series::{CutFile, Series, SeriesError};
 pub use summary::{Mark, Summary, Tally};
 pub use time::Utc;
