@@ -62,10 +62,24 @@ pub(super) struct Sequentiality {
 
 #[derive(Debug)]
 struct Streams {
-    ends: [u64; STREAMS],
-    /// The oldest place.
-    next: usize,
+    /// Ends, each with when it was used last.
+    ends: [(u64, u64); STREAMS],
+    uses: u64,
     last: u64,
+}
+
+impl Streams {
+    /// Ends at `end` what began at `begin`; whether that continues a stream. One that goes on keeps its place, and so does an
+    /// end that comes again; else the stream that was used longest ago is forgotten.
+    fn follow(&mut self, begin: u64, end: u64) -> bool {
+        self.uses += 1;
+        let continued = self.ends.iter().position(|(known, _)| *known == begin);
+        let again = || self.ends.iter().position(|(known, _)| *known == end);
+        let oldest = || (0..STREAMS).min_by_key(|place| self.ends[*place].1);
+        let place = continued.or_else(again).or_else(oldest).unwrap_or(0);
+        self.ends[place] = (end, self.uses);
+        continued.is_some()
+    }
 }
 
 impl Sequentiality {
@@ -73,19 +87,15 @@ impl Sequentiality {
         if self.volumes.len() >= VOLUMES && !self.volumes.contains_key(&volume) {
             return;
         }
-        let fresh = || Streams { ends: [u64::MAX; STREAMS], next: 0, last: u64::MAX };
+        let fresh = || Streams { ends: [(u64::MAX, 0); STREAMS], uses: 0, last: u64::MAX };
         let streams = self.volumes.entry(volume).or_insert_with(fresh);
         self.bytes = self.bytes.saturating_add(range.len);
-        let place = streams.ends.iter().position(|end| *end == range.offset);
-        if let Some(place) = place {
+        if streams.follow(range.offset, range.end()) {
             self.report.sequential += 1;
             self.sequential_bytes = self.sequential_bytes.saturating_add(range.len);
-            streams.ends[place] = range.end();
         } else {
             let is_near = streams.last != u64::MAX && range.offset.abs_diff(streams.last) <= NEAR;
             *(if is_near { &mut self.report.near } else { &mut self.report.random }) += 1;
-            streams.ends[streams.next] = range.end();
-            streams.next = (streams.next + 1) % STREAMS;
         }
         streams.last = range.end();
     }

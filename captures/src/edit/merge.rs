@@ -109,6 +109,8 @@ pub fn merge<R: Read, W: Write>(inputs: Vec<Reader<R>>, out: W) -> Result<(W, Ed
     for reader in inputs {
         let mut source = Source { reader, next: None, at_ns: 0, volumes: Vec::new(), places: VecDeque::new() };
         source.advance(&mut ended)?;
+        // In the order of the inputs, whichever begins first.
+        describe(&mut source, &mut writer, &mut volumes)?;
         sources.push(source);
     }
     while let Some(source) = sources.iter_mut().filter(|source| source.next.is_some()).min_by_key(|source| source.at_ns)
