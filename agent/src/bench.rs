@@ -96,14 +96,10 @@ fn observe(
     let ring = probe.ring.take().ok_or(crate::probe::ProbeError::Incomplete("RING"))?;
     let probe = Arc::new(probe);
     learn_anchor(&probe, Some(&std::env::temp_dir()))?;
-    let config = CaptureConfig {
-        max_queued_bytes: 64 << 20,
-        max_queued_records: usize::MAX,
-        first_seq: Seq(1),
-        hole_timeout: Duration::from_millis(500),
-    };
+    let config =
+        CaptureConfig { max_queued_bytes: 64 << 20, first_seq: Seq(1), hole_timeout: Duration::from_millis(500) };
     let assembler = Assembler::new(Ops::of(&btf), clock_offset_ns());
-    let mut capture = Capture::start(Arc::clone(&probe), ring, assembler, &config)
+    let capture = Capture::start(Arc::clone(&probe), ring, assembler, &config)
         .map_err(|source| AgentError::System { what: "starting the capture thread", source })?;
     selftest::run(&probe, &capture.selftest, &observed.selftest_target(0), ring_bytes)?;
     probe.set_addresses_only(*mode == Mode::Addresses);
@@ -111,7 +107,7 @@ fn observe(
     let (start, cpu) = (Instant::now(), cpu_seconds());
     ready();
     let mut report = drain(&capture, &mut sink, stop)?;
-    capture.stop();
+    drop(capture);
     let kernel = probe.sum_counters();
     let wanted_payloads = if *mode == Mode::Addresses { 0 } else { kernel.lost_payloads };
     report.lost = kernel.lost_completions + kernel.lost_table + wanted_payloads;

@@ -32,8 +32,6 @@ use crate::selftest;
 use crate::setup::{HOLE_TIMEOUT, Observed, Specified, clock_offset_ns, learn_anchor, specify};
 use crate::status::Filtered;
 
-/// Records that may wait before the ring has to hold them: some 60 MB.
-const MAX_QUEUED_RECORDS: usize = 1 << 18;
 /// Bytes per region of the probe's dirty map, which nobody reads.
 const REGION_BYTES: u32 = 1 << 20;
 /// Between two looks for commands that ended unseen, and at the devices.
@@ -159,12 +157,8 @@ impl Recorder {
         let probe = Arc::new(probe);
         learn_anchor(&probe, config.scratch.as_deref())?;
         let Specified { ops, units, said, rules, .. } = specified;
-        let settings = CaptureConfig {
-            max_queued_bytes: config.max_queued_bytes,
-            max_queued_records: MAX_QUEUED_RECORDS,
-            first_seq: Seq(1),
-            hole_timeout: HOLE_TIMEOUT,
-        };
+        let settings =
+            CaptureConfig { max_queued_bytes: config.max_queued_bytes, first_seq: Seq(1), hole_timeout: HOLE_TIMEOUT };
         let scsi: Vec<bool> = units.iter().map(Option::is_some).collect();
         let offset = clock_offset_ns();
         let assembler = Assembler::new(ops, offset).with_units(units);

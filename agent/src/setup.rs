@@ -258,7 +258,6 @@ fn assemble_parts(
     let found = Found::look(&mut journal, &recovery, &probe, picked_up)?;
     let capture_config = CaptureConfig {
         max_queued_bytes: MAX_QUEUED_BYTES,
-        max_queued_records: usize::MAX,
         first_seq: found.last_seq.next(),
         hole_timeout: HOLE_TIMEOUT,
     };

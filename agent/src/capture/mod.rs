@@ -43,6 +43,8 @@ const IDLE_LOOKS: u32 = 20;
 const SLEEP: Duration = Duration::from_millis(50);
 /// The thread's priority: it does little, but when it comes late the ring overflows.
 const NICE: i32 = -10;
+/// Nothing more is taken from the ring while so many records wait for a journal or an output that is stalled.
+const MAX_QUEUED_RECORDS: usize = 1 << 18;
 /// Part of the ring that is read, at most, before what is free of it is given back: one in so many.
 const PART: u64 = 16;
 /// Payload is copied out of the ring when more than this part of it, one in so many, is not free again.
@@ -100,8 +102,6 @@ pub struct Capture {
 pub struct CaptureConfig {
     /// Payload is dropped while more than this waits to be written.
     pub max_queued_bytes: u64,
-    /// Nothing more is taken from the ring while so many records wait.
-    pub max_queued_records: usize,
     /// First `seq` expected.
     pub first_seq: Seq,
     /// How long a hole in the numbers may stay before it counts as a loss.
@@ -129,7 +129,6 @@ impl Capture {
             first_seq: config.first_seq,
             waiting_bytes: 0,
             max_queued_bytes: config.max_queued_bytes,
-            max_queued_records: config.max_queued_records,
             hole_timeout: config.hole_timeout,
             tail: None,
             start: Instant::now(),
@@ -150,8 +149,8 @@ impl Capture {
         self.shared.stop.store(true, Ordering::Release);
     }
 
-    /// Ends the thread after what it holds has been handed over.
-    pub fn stop(&mut self) {
+    /// Ends the thread.
+    fn stop(&mut self) {
         self.finish();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread has been reported by its own hook; there is nothing to join then.
@@ -191,7 +190,6 @@ struct Worker {
     /// Bytes of payload that the sequencer holds.
     waiting_bytes: u64,
     max_queued_bytes: u64,
-    max_queued_records: usize,
     hole_timeout: Duration,
     /// Completions up to this number were missing since then.
     tail: Option<(u64, Duration)>,
@@ -205,7 +203,7 @@ impl Worker {
         }
         let mut idle = 0;
         loop {
-            if self.batches.records() >= self.max_queued_records {
+            if self.batches.is_crowded(MAX_QUEUED_RECORDS) {
                 // The ring is the last to hold; what it cannot is counted.
                 self.make_room();
                 self.tail = None;

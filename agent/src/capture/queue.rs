@@ -21,6 +21,8 @@ struct State {
     /// Records in them, gaps included.
     records: usize,
     closed: bool,
+    /// Whether anybody has begun to take.
+    served: bool,
     /// Whether nobody takes any more.
     abandoned: bool,
 }
@@ -59,9 +61,11 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Records that wait.
-    pub(super) fn records(&self) -> usize {
-        self.state().records
+    /// Whether so many records wait for somebody who takes them. Before that is so all are let in: at start the self-test
+    /// must get through what an earlier agent left in the ring.
+    pub(super) fn is_crowded(&self, limit: usize) -> bool {
+        let state = self.state();
+        state.served && state.records >= limit
     }
 
     /// Says that nobody takes any more: what waits, and what comes, is dropped.
@@ -82,6 +86,7 @@ impl Queue {
         let waiting = |state: &mut State| state.batches.is_empty() && !state.closed;
         let waited = self.changed.wait_timeout_while(self.state(), patience, waiting);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.served = true;
         match state.pop() {
             Some(batch) => Taken::Batch(batch),
             None if state.closed => Taken::Closed,
@@ -108,6 +113,8 @@ impl Queue {
 mod tests {
     use std::sync::Arc;
 
+    use formats::{Gap, Seq};
+
     use super::*;
 
     #[test]
@@ -126,5 +133,18 @@ mod tests {
         thread.join().unwrap();
         assert_eq!(taken, 3);
         assert!(matches!(queue.take(Duration::from_secs(10)), Taken::Closed) && queue.try_take().is_none());
+    }
+
+    #[test]
+    fn it_is_crowded_for_somebody_who_takes_and_for_nobody_else() {
+        let queue = Queue::default();
+        let gap = || Ordered::Gap(Gap { first: Seq(1), last: Seq(1) });
+        queue.put(vec![gap(), gap()]);
+        queue.put(vec![gap()]);
+        assert!(!queue.is_crowded(1));
+        assert!(matches!(queue.take(Duration::ZERO), Taken::Batch(batch) if batch.len() == 2));
+        assert!(queue.is_crowded(1) && !queue.is_crowded(2));
+        queue.abandon();
+        assert!(!queue.is_crowded(1));
     }
 }

@@ -221,9 +221,13 @@ impl Log {
 
     /// Stops the capture, takes what it still hands over, and makes all of it durable.
     fn finish(&mut self) -> Result<(), LogError> {
-        self.capture.stop();
-        while let Some(batch) = self.capture.batches.try_take() {
-            self.take(batch)?;
+        self.capture.finish();
+        loop {
+            match self.capture.batches.take(TICK) {
+                Taken::Batch(batch) => self.take(batch)?,
+                Taken::Nothing => {}
+                Taken::Closed => break,
+            }
         }
         self.journal.sync()?;
         self.save()?;
