@@ -17,6 +17,13 @@ reservation_refused=2
 
 whole_commands() {
     sent sg_persist --out --clear --param-rk=abc "$device" || return 1
+    # ORWRITE, after which all is read back; zeros are then mapped, so it comes before what unmaps everything.
+    sent sg_raw -s 1024 -i /tmp/pattern "$device" 8b 00 00 00 00 00 00 00 10 02 00 00 00 02 00 00 || return 1
+    drained orwrite || return 1
+    # A block that cannot be read any more, and is written again.
+    sent sg_write_long --16 --wr_uncor --lba=4100 "$device" || return 1
+    refused sg_raw -r 512 "$device" 28 00 00 00 10 04 00 00 01 00 || return 1
+    sent sg_raw -s 4096 -i /tmp/random "$device" 2a 00 00 00 10 04 00 00 08 00 || return 1
     sent sg_sanitize --overwrite --pattern=/tmp/pattern --ipl=512 --quick --wait "$device" || return 1
     sent sg_sanitize --crypto --quick --wait "$device" || return 1
     sent sg_raw -s 1024 -i /tmp/random "$device" 8a 08 00 00 00 00 00 00 10 00 00 00 00 02 00 00 || return 1
@@ -29,9 +36,6 @@ whole_refused=0
 block_commands() {
     sent sg_raw -s 4096 -i /tmp/random "$device" 2a 00 00 00 02 00 00 00 08 00 || return 1
     sent sg_write_verify --lba=700 --num=1 --ilen=512 --in=/tmp/random "$device" || return 1
-    # ORWRITE, whose effect is read back; a whole piece of what is read at once is mapped.
-    sent sg_raw -s 1024 -i /tmp/pattern "$device" 8b 00 00 00 00 00 00 00 10 02 00 00 00 02 00 00 || return 1
-    drained orwrite || return 1
     dd if="$device" of=/tmp/pair bs=512 count=1 skip=512 iflag=direct 2>/dev/null
     dd if=/tmp/random of=/tmp/pair bs=512 count=1 skip=9 seek=1 conv=notrunc 2>/dev/null
     sent sg_compare_and_write --in=/tmp/pair --lba=512 --num=1 --xferlen=1024 "$device" || return 1
@@ -41,16 +45,12 @@ block_commands() {
     sent sg_raw "$device" 93 01 00 00 00 00 00 00 04 00 00 00 00 10 00 00 || return 1
     sent sg_write_same --16 --unmap --lba=1028 --num=4 --xferlen=512 --in=/dev/zero "$device" || return 1
     sent sg_unmap --lba=768 --num=4 --force "$device" || return 1
-    # A block that cannot be read any more, and is written again.
-    sent sg_write_long --16 --wr_uncor --lba=4100 "$device" || return 1
-    refused sg_raw -r 512 "$device" 28 00 00 00 10 04 00 00 01 00 || return 1
-    sent sg_raw -s 4096 -i /tmp/random "$device" 2a 00 00 00 10 04 00 00 08 00 || return 1
     sent sg_write_buffer --mode=2 --in=/tmp/pattern --length=64 "$device" || return 1
     # Write cache off.
     sent sg_wr_mode --page=8 --contents=08,12,00,00,00,00,00,00,00,00,00,00,80,00,00,00,00,00,00,00 "$device" || return 1
     sent sg_sync "$device" || return 1
 }
-block_refused=2
+block_refused=1
 
 disks_alike_commands() {
     blockdev --flushbufs "$device"
@@ -74,6 +74,9 @@ reservation_first="5f 00 00 00 00 00 00 00 18 00
 5f 02 03 00 00 00 00 00 18 00
 2a 00 00 00 00 64 00 00 01 00"
 whole_first="5f 03 00 00 00 00 00 00 18 00
+8b 00 00 00 00 00 00 00 10 02 00 00 00 02 00 00
+9f 51 00 00 00 00 00 00 10 04 00 00 00 00 00 00
+2a 00 00 00 10 04 00 00 08 00
 48 01 00 00 00 00 00 02 04 00
 48 03 00 00 00 00 00 00 00 00
 8a 08 00 00 00 00 00 00 10 00 00 00 00 02 00 00
@@ -82,15 +85,12 @@ whole_first="5f 03 00 00 00 00 00 00 18 00
 04 18 00 00 00 00"
 block_first="2a 00 00 00 02 00 00 00 08 00
 2e 00 00 00 02 bc 00 00 01 00
-8b 00 00 00 00 00 00 00 10 02 00 00 00 02 00 00
 89 00 00 00 00 00 00 00 02 00 00 00 00 01 00 00
 89 00 00 00 00 00 00 00 02 00 00 00 00 01 00 00
 9c 00 00 00 00 00 00 00 03 00 00 00 00 08 00 00
 93 01 00 00 00 00 00 00 04 00 00 00 00 10 00 00
 93 08 00 00 00 00 00 00 04 04 00 00 00 04 00 00
 42 00 00 00 00 00 00 00 18 00
-9f 51 00 00 00 00 00 00 10 04 00 00 00 00 00 00
-2a 00 00 00 10 04 00 00 08 00
 3b 02 00 00 00 00 00 00 40 00
 55 10 00 00 00 00 00 00 24 00"
 
@@ -98,7 +98,7 @@ block_first="2a 00 00 00 02 00 00 00 08 00
 # disks shows; after each SANITIZE and FORMAT UNIT content is sent again, in pieces that are not always the same.
 reservation_kept="^2a"
 reservation_second="2a 00 00 00 00 64 00 00 01 00"
-whole_kept="^(48|04)"
+whole_kept="^(48|04|8b|9f)"
 whole_second="48 01 00 00 00 00 00 02 04 00
 48 03 00 00 00 00 00 00 00 00
 48 02 00 00 00 00 00 00 00 00
@@ -115,10 +115,7 @@ simulated_disks() {
     begin_pair simulated-disk "$first" "$second" sg || { end_pair; return; }
     ext4_workload "$device" >"$dir/workload.log" 2>&1 || fail "the ext4 workload failed"
     drained ext4
-    for part in reservation whole; do disks_alike_commands $part; done
-    dd if=/tmp/random of="$device" bs=1M count=1 seek=2 oflag=direct 2>/dev/null
-    drained filled
-    disks_alike_commands block
+    for part in reservation whole block; do disks_alike_commands $part; done
     end_pair
 }
 
