@@ -118,6 +118,17 @@ impl AlignedBytes {
     }
 }
 
+/// What of some ranges could be read.
+#[derive(Debug, Default)]
+pub struct Pieces {
+    /// Where it could, with the content, in the order of the ranges.
+    pub read: Vec<(VolumeIndex, ByteRange, AlignedBytes)>,
+    /// Where it could not.
+    pub failed: Vec<(VolumeIndex, ByteRange)>,
+    /// The first error.
+    pub error: Option<RegionError>,
+}
+
 /// The readers of a group's volumes, by index.
 #[derive(Debug, Default)]
 pub struct Volumes(pub Vec<VolumeReader>);
@@ -134,6 +145,35 @@ impl Volumes {
         };
         volume.read(range)
     }
+
+    /// What can be read of `ranges`; those that cannot be read whole in pieces of `region` bytes, so that one bad block
+    /// does not keep what is around it.
+    pub fn read_pieces(&self, ranges: &[(VolumeIndex, ByteRange)], region: u32) -> Pieces {
+        let mut pieces = Pieces::default();
+        for (volume, range) in ranges {
+            match self.read(*volume, *range) {
+                Ok(content) => pieces.read.push((*volume, *range, content)),
+                Err(error) => {
+                    pieces.error.get_or_insert(error);
+                    parts(*range, u64::from(region)).for_each(|part| self.read_piece(*volume, part, &mut pieces));
+                }
+            }
+        }
+        pieces
+    }
+
+    fn read_piece(&self, volume: VolumeIndex, range: ByteRange, pieces: &mut Pieces) {
+        match self.read(volume, range) {
+            Ok(content) => pieces.read.push((volume, range, content)),
+            Err(_) => pieces.failed.push((volume, range)),
+        }
+    }
+}
+
+/// A range in parts of at most so many bytes.
+fn parts(range: ByteRange, len: u64) -> impl Iterator<Item = ByteRange> {
+    let starts = (range.offset..range.end()).step_by(len as usize);
+    starts.map(move |start| ByteRange::new(start, len.min(range.end() - start)))
 }
 
 #[cfg(test)]
@@ -155,6 +195,23 @@ mod tests {
         assert_eq!(zero.payload(), PayloadInfo::ZERO);
         assert!(volumes.read(VolumeIndex(0), ByteRange::new(16384, 4096)).is_err());
         assert!(volumes.read(VolumeIndex(1), ByteRange::new(0, 4096)).is_err());
+    }
+
+    #[test]
+    fn what_is_around_an_unreadable_place_is_read() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("image");
+        std::fs::write(&path, vec![7u8; 20480]).expect("image");
+        let volumes = Volumes(vec![VolumeReader::new(&path).expect("open")]);
+        let range = |offset, len| (VolumeIndex(0), ByteRange::new(offset, len));
+        // Beyond its end there is nothing to be read.
+        let pieces = volumes.read_pieces(&[range(0, 4096), range(8192, 20480)], 8192);
+        let read: Vec<_> = pieces.read.iter().map(|(volume, range, _)| (*volume, *range)).collect();
+        assert_eq!(read, [range(0, 4096), range(8192, 8192)]);
+        assert_eq!(pieces.failed, [range(16384, 8192), range(24576, 4096)]);
+        assert!(pieces.read.iter().all(|(_, range, content)| content.as_slice() == vec![7; range.len as usize]));
+        assert!(pieces.error.is_some_and(|error| error.range == range(8192, 20480).1));
+        assert!(volumes.read_pieces(&[range(0, 4096)], 4096).error.is_none());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The link thread: connects, ships entries and regions as the engine says, takes acknowledgements.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::core::{Core, Engine, LinkState};
-use super::regions::AlignedBytes;
+use super::regions::{AlignedBytes, Pieces};
 use crate::tape;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -180,11 +179,7 @@ impl Shipper {
                 Send::Entries { from, max_bytes } => self.send_entries(writer, from, max_bytes).await?,
                 Send::Cut(header) => self.send_cut(writer, header).await?,
                 Send::Regions(ranges) => self.send_regions(writer, ranges).await?,
-                Send::KeepAlive => {
-                    writer.send_keepalive().await?;
-                    let now = self.core.now();
-                    self.engine().keepalive_sent(now);
-                }
+                Send::KeepAlive => self.keep_alive(writer).await?,
                 Send::Close(reason) => return Err(SessionError::Closed(reason.to_string())),
                 Send::Reconnect | Send::Nothing => self.wait().await,
             }
@@ -239,19 +234,21 @@ impl Shipper {
             writer.send_message(&Refuse { code: RefuseCode::Stopped, text: why.as_str().into() }).await?;
             return Err(SessionError::Closed("the copy of the tape has ended".to_owned()));
         }
-        let contents = match self.read_regions(&ranges).await {
-            Ok(contents) => contents,
-            Err(error) => {
+        let pieces = self.read_regions(writer, ranges).await?;
+        if let Some(error) = &pieces.error {
+            self.note(&error.to_string());
+            if pieces.read.is_empty() {
                 self.engine().regions_failed();
-                self.note(&error.to_string());
                 // The device may be gone; it is asked again, but not without a pause.
                 sleep(MAX_WAIT).await;
                 return Ok(());
             }
-        };
-        let (headers, number) = self.regions_sent(&ranges, &contents);
+            let read = pieces.read.iter().map(|(volume, range, _)| (*volume, *range)).collect();
+            self.engine().regions_partly_read(read, &pieces.failed);
+        }
+        let (headers, number) = self.regions_sent(&pieces.read);
         let mut parts: Vec<&[u8]> = Vec::with_capacity(2 * headers.len());
-        for (header, content) in headers.iter().zip(&contents) {
+        for (header, (_, _, content)) in headers.iter().zip(&pieces.read) {
             parts.push(&header.0);
             if header.1 > 0 {
                 parts.push(content.as_slice());
@@ -261,31 +258,50 @@ impl Shipper {
         Ok(())
     }
 
-    async fn read_regions(&self, ranges: &[(VolumeIndex, ByteRange)]) -> io::Result<Vec<AlignedBytes>> {
-        let (core, ranges) = (Arc::clone(&self.core), ranges.to_vec());
-        let read = move || {
-            let contents = ranges.iter().map(|(volume, range)| core.readers.read(*volume, *range));
-            contents.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)
-        };
-        tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+    /// Reads, however long it takes: a disk tries hard before it gives a block up. The secondary hears of us meanwhile.
+    async fn read_regions<W: AsyncWrite + Unpin>(
+        &self,
+        writer: &mut FrameWriter<W>,
+        ranges: Vec<(VolumeIndex, ByteRange)>,
+    ) -> Result<Pieces, SessionError> {
+        let core = Arc::clone(&self.core);
+        let mut reading = tokio::task::spawn_blocking(move || core.readers.read_pieces(&ranges, core.region_bytes));
+        loop {
+            match timeout(MAX_WAIT, &mut reading).await {
+                Ok(read) => return read.map_err(|error| SessionError::Closed(error.to_string())),
+                Err(_) => self.stay_alive(writer).await?,
+            }
+        }
+    }
+
+    async fn stay_alive<W: AsyncWrite + Unpin>(&self, writer: &mut FrameWriter<W>) -> Result<(), SessionError> {
+        let now = self.core.now();
+        let next = self.engine().poll_send(now);
+        match next {
+            Send::KeepAlive => self.keep_alive(writer).await,
+            Send::Close(reason) => Err(SessionError::Closed(reason.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    async fn keep_alive<W: AsyncWrite + Unpin>(&self, writer: &mut FrameWriter<W>) -> Result<(), SessionError> {
+        writer.send_keepalive().await?;
+        let now = self.core.now();
+        self.engine().keepalive_sent(now);
+        Ok(())
     }
 
     /// Encodes the headers, with the kernel's counter as it stands after the reads, and tells the engine.
-    fn regions_sent(
-        &self,
-        ranges: &[(VolumeIndex, ByteRange)],
-        contents: &[AlignedBytes],
-    ) -> (Vec<([u8; HEADER_LEN], u32)>, u64) {
+    fn regions_sent(&self, read: &[(VolumeIndex, ByteRange, AlignedBytes)]) -> (Vec<([u8; HEADER_LEN], u32)>, u64) {
         let consistent_after = self.core.kernel_seq();
         let now = self.core.now();
         let mut engine = self.engine();
         let (position, last) = (engine.sent(), engine.region_remaining());
-        let headers: Vec<_> = ranges
+        let headers: Vec<_> = read
             .iter()
-            .zip(contents)
             .enumerate()
-            .map(|(index, ((volume, range), content))| {
-                let remaining = last + (ranges.len() - 1 - index) as u64;
+            .map(|(index, (volume, range, content))| {
+                let remaining = last + (read.len() - 1 - index) as u64;
                 let payload = if range.is_empty() { PayloadInfo::ZERO } else { content.payload() };
                 let region = Region { volume: *volume, range: *range, consistent_after, remaining };
                 let header = EntryHeader { entry: Entry::Region(region), position, payload };

@@ -77,7 +77,8 @@ pub enum Send {
     Cut(EntryHeader),
     /// Read these ranges from the device, then the kernel's completion counter, and send one region entry per range
     /// as one frame, each at position [`Primary::sent`] with that counter as `consistent_after`; then
-    /// [`Primary::regions_sent`], or [`Primary::regions_failed`] when the device could not be read. `remaining` of
+    /// [`Primary::regions_sent`], or [`Primary::regions_failed`] when the device could not be read
+    /// ([`Primary::regions_partly_read`] before, when some could). `remaining` of
     /// the last one is [`Primary::region_remaining`] at the moment of encoding; of the one before, one more; and so
     /// on. A single empty range heals without content. Nothing else is handed out meanwhile, because content must
     /// not follow entries that are newer than it.
@@ -445,7 +446,22 @@ impl Primary {
     pub fn regions_failed(&mut self) {
         let Link::Up(session) = &mut self.link else { return };
         let ranges = session.reading.take().unwrap_or_default();
-        ranges.into_iter().for_each(|(volume, range)| self.mark(volume, range, Seq(0)));
+        self.unread(&ranges);
+    }
+
+    /// Of the regions of the last [`Send::Regions`] these `failed` to be read: they are dirty again, and others come before
+    /// them. The rest was `read` and is sent now. Both together are what was asked for, in pieces that are whole regions.
+    pub fn regions_partly_read(&mut self, read: Vec<(VolumeIndex, ByteRange)>, failed: &[(VolumeIndex, ByteRange)]) {
+        let Link::Up(session) = &mut self.link else { return };
+        if session.reading.is_some() {
+            session.reading = Some(read);
+            self.unread(failed);
+        }
+    }
+
+    fn unread(&mut self, failed: &[(VolumeIndex, ByteRange)]) {
+        self.counters.unread_regions += failed.len() as u64;
+        failed.iter().for_each(|(volume, range)| self.mark(*volume, *range, Seq(0)));
     }
 
     /// A keep-alive was sent.

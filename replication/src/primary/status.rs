@@ -63,6 +63,8 @@ pub struct Counters {
     pub bytes_sent: u64,
     /// Bytes of regions that became durable at the secondary.
     pub resynced_bytes: u64,
+    /// Regions that could not be read from the device, each time anew; they stay dirty.
+    pub unread_regions: u64,
     /// Stretches that the secondary asked for again, because its device had not taken them.
     pub resend_requests: u64,
 }

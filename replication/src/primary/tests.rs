@@ -9,13 +9,14 @@ use crate::consistency::tests::{gap, record};
 use crate::scope::Scope;
 
 const MIB: u64 = 1 << 20;
+const REGION: u64 = 4096;
 
 fn at(ms: u64) -> Now {
     Now::from_millis(ms)
 }
 
 fn config() -> PrimaryConfig {
-    PrimaryConfig { region_size: 4096, ..PrimaryConfig::new(StreamId(7), vec![MIB]) }
+    PrimaryConfig { region_size: REGION as u32, ..PrimaryConfig::new(StreamId(7), vec![MIB]) }
 }
 
 fn welcome(stream: u64, durable: u64, data: DataState) -> Welcome {
@@ -247,6 +248,26 @@ fn a_region_that_could_not_be_read_is_dirty_again() {
     assert!(!matches!(story.poll(), Send::Regions(_)), "one batch at a time");
     story.engine.regions_failed();
     assert_eq!(story.engine.dirty().region_count(), 1);
+}
+
+/// One bad block does not keep its neighbours from the secondary.
+#[test]
+fn what_could_be_read_is_sent_and_the_rest_is_dirty_again() {
+    let mut story = Story::new();
+    story.engine.connected(at(0), &in_step(0));
+    let region = |index: u64| (VolumeIndex(0), ByteRange::new(index * REGION, REGION));
+    story.engine.mark(VolumeIndex(0), ByteRange::new(0, 3 * REGION), Seq(0));
+    assert!(matches!(story.poll(), Send::Regions(_)));
+    story.engine.regions_partly_read(vec![region(0), region(2)], &[region(1)]);
+    assert_eq!(story.engine.region_remaining(), 1);
+    assert!(!matches!(story.poll(), Send::Regions(_)), "the rest is still to be sent");
+    assert_eq!(story.engine.regions_sent(at(0), 2 * REGION), 1);
+    story.ack(1, 0).expect("sent");
+    let dirty: Vec<_> = story.engine.dirty().runs(u64::MAX).collect();
+    assert_eq!(dirty, [region(1)]);
+    assert_eq!(story.engine.mode(), Mode::Resync);
+    let counters = story.engine.status(at(0)).counters;
+    assert_eq!((counters.unread_regions, counters.resynced_bytes), (1, 2 * REGION));
 }
 
 #[test]

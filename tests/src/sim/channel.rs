@@ -162,10 +162,7 @@ impl Channel {
     fn send_read_regions(&mut self, engine: &mut Primary, step: &mut Step<'_>) {
         let now = step.now;
         let Some(reading) = self.reading.take_if(|reading| now >= reading.send_at) else { return };
-        if step.rng.one_in(40) {
-            engine.regions_failed();
-            return;
-        }
+        let Some(reading) = some_unread(reading, engine, step.rng) else { return };
         let mut remaining = engine.region_remaining() + reading.content.len() as u64;
         let mut bytes = Vec::new();
         for (volume, range, tags) in reading.content {
@@ -180,6 +177,23 @@ impl Channel {
         let number = engine.regions_sent(ms(now), bytes.len() as u64);
         step.link.send_to_standby(now + 1, Message::Entries(number, bytes));
     }
+}
+
+/// Now and then the device cannot be read, or not in some places: what is left, if anything is.
+fn some_unread(mut reading: Reading, engine: &mut Primary, rng: &mut Rng) -> Option<Reading> {
+    if !rng.one_in(20) {
+        return Some(reading);
+    }
+    let (read, failed): (Vec<_>, Vec<_>) = reading.content.into_iter().partition(|_| rng.one_in(2));
+    if read.is_empty() {
+        engine.regions_failed();
+        return None;
+    }
+    let ranges =
+        |of: &[(VolumeIndex, ByteRange, Vec<u64>)]| of.iter().map(|(v, range, _)| (*v, *range)).collect::<Vec<_>>();
+    engine.regions_partly_read(ranges(&read), &ranges(&failed));
+    reading.content = read;
+    Some(reading)
 }
 
 fn send_entries(
