@@ -2,7 +2,7 @@
 //! failures, and of what a replica of this load would need.
 //!
 //! One pass over the file, in memory that does not grow with it. What needs no order is found on several threads
-//! ([`facts`]); everything else sees the commands in the order of their completion. Sketches that keep less than all
+//! (`facts`); everything else sees the commands in the order of their completion. Sketches that keep less than all
 //! (frequent blocks, distances of overwrites, duplicate content) say how far they may be off, and have a naive model in
 //! their tests.
 
