@@ -482,12 +482,13 @@ fn volume_info(name: &str, device: &Device) -> VolumeInfo {
 }
 
 /// Makes sure that the probe knows where pages lie. It learns that from the first request of any request-based disk, so
-/// when none has come yet one is caused: a small file is made durable in `dir`, if one is given, then disks are read.
+/// when none has come yet one is caused: this program's own file is read, a small file is made durable in `dir`, if one is
+/// given, then disks are read.
 pub(crate) fn learn_anchor(probe: &Probe, dir: Option<&Path>) -> Result<(), AgentError> {
     let known = || probe.order.word(0, ORDER_ANCHOR_PAGE).load(Ordering::Acquire) != 0;
-    let nudges = dir.into_iter().map(nudge).chain(read_disks());
-    let mut nudges = nudges.take_while(|()| !known());
-    nudges.by_ref().for_each(drop);
+    let nudges = std::env::current_exe().ok().into_iter().map(|path| read_page(&path));
+    let nudges = nudges.chain(dir.into_iter().map(nudge)).chain(read_disks());
+    nudges.take_while(|()| !known()).for_each(drop);
     if known() {
         return Ok(());
     }
@@ -508,11 +509,16 @@ fn nudge(dir: &Path) {
 /// Reads a page of each request-based disk, one a step. An empty loop device cannot be read; the next disk can.
 fn read_disks() -> impl Iterator<Item = ()> {
     let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    disks.filter(|disk| disk.path().join("mq").is_dir()).map(|disk| {
-        if let Ok(reader) = VolumeReader::new(&Path::new("/dev").join(disk.file_name())) {
-            let _ = reader.read(formats::ByteRange::new(0, 4096));
-        }
-    })
+    disks
+        .filter(|disk| disk.path().join("mq").is_dir())
+        .map(|disk| read_page(&Path::new("/dev").join(disk.file_name())))
+}
+
+/// Past the page cache, so that a request comes of it where a disk is below.
+fn read_page(path: &Path) {
+    if let Ok(reader) = VolumeReader::new(path) {
+        let _ = reader.read(formats::ByteRange::new(0, 4096));
+    }
 }
 
 /// What must be added to the monotonic clock to get nanoseconds since 1970.

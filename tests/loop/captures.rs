@@ -510,7 +510,11 @@ fn a_capture_goes_beside_an_agent_and_into_a_pipe_that_ends() {
     command.args(["capture", text(&device.path), "-o", "-", "--duration", "20s"]).stdout(Stdio::piped());
     let mut child = command.stderr(Stdio::piped()).spawn().expect("the program runs");
     let mut head = [0; 100];
-    std::io::Read::read_exact(child.stdout.as_mut().expect("a pipe"), &mut head).expect("the beginning");
+    let begun = std::io::Read::read_exact(child.stdout.as_mut().expect("a pipe"), &mut head);
+    if let Err(error) = begun {
+        let ended = child.wait_with_output().expect("an end");
+        panic!("no beginning ({error}): {}", String::from_utf8_lossy(&ended.stderr));
+    }
     drop(child.stdout.take());
     fio(&device.path, "--rw=write --bs=64k --ioengine=libaio --size=32m --io_size=4m");
     let ended = child.wait_with_output().expect("an end");

@@ -126,7 +126,7 @@ fn copy_files(at: &Path) {
 #[ignore = "needs root, eBPF and loop devices"]
 fn an_ext4_has_no_failing_crash_state_and_is_rebuilt() {
     let scene = Scene::ext4(32, |_| {}, copy_files);
-    let (code, told) = scene.explore(&scene.capture, FSCK, &["--samples", "8"]);
+    let (code, told) = scene.explore(&scene.capture, FSCK, &["--samples", "16"]);
     assert_eq!((code, &told["failing"]), (0, &Value::Null), "{told:#}");
     assert!(told["barriers"].as_u64() > Some(10) && told["states"].as_u64() > Some(100), "{told:#}");
     let image = scene.path("image");
