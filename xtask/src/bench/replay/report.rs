@@ -6,6 +6,7 @@ use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::bound::Bounds;
+use crate::bench::figures::{median, sorted};
 
 /// What replay is to reach of fio.
 const GOAL: f64 = 0.9;
@@ -226,21 +227,6 @@ impl fmt::Display for Report {
     }
 }
 
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    match sorted {
-        [] => 0.0,
-        _ if sorted.len() % 2 == 1 => sorted[middle],
-        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,10 +273,5 @@ mod tests {
         let wanted = "replay: 0.25 of fio, goal 0.9 missed; the order allows 0.50, without order it is 0.75, CPU for each write \
                       2.0 us beside fio's 8.0 us";
         assert_eq!(section.verdicts(), [wanted]);
-    }
-
-    #[test]
-    fn medians() {
-        assert_eq!((median(&[]), median(&[3.0]), median(&[1.0, 3.0]), median(&[1.0, 2.0, 9.0])), (0.0, 3.0, 2.0, 2.0));
     }
 }
