@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use replication::primary::Lacking;
+
 use crate::btf::BtfError;
 use crate::layer::LayerError;
 use crate::preflight::features::{BpffsError, MissingFeature};
@@ -120,6 +122,17 @@ pub enum AgentError {
     /// The link is down.
     #[error("the standby is not connected: {0}")]
     NotConnected(String),
+    /// A standby does not hold what was waited for, and waiting does not change that.
+    #[error("the standby `{name}` does not hold what completed: {why}")]
+    NotHeld {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: Lacking,
+    },
+    /// Nothing is shipped any more.
+    #[error("nothing is shipped any more: {0}")]
+    Ended(String),
     /// The system gave no thread or socket.
     #[error("{what}: {source}")]
     System {
@@ -141,12 +154,13 @@ impl AgentError {
             Self::Feature(_) | Self::Bpffs(_) | Self::Btf(_) | Self::Layout(_) => ErrorClass::NotPermitted,
             Self::Layer(LayerError::NotScsi { .. } | LayerError::Tape { .. }) => ErrorClass::Usage,
             Self::Layer(LayerError::Kernel(_)) => ErrorClass::NotPermitted,
-            Self::TimedOut { .. } | Self::NotConnected(_) => ErrorClass::Unreachable,
+            Self::TimedOut { .. } | Self::NotConnected(_) | Self::NotHeld { .. } => ErrorClass::Unreachable,
             Self::Stack(_) | Self::Busy { .. } | Self::SelfTest(_) | Self::Tape(_) => ErrorClass::Refused,
             Self::Probe(_)
             | Self::Journal(_)
             | Self::JournalRead(_)
             | Self::Log(_)
+            | Self::Ended(_)
             | Self::State { .. }
             | Self::System { .. } => ErrorClass::Failure,
         }

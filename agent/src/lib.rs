@@ -24,6 +24,7 @@ mod setup;
 mod status;
 mod tape;
 mod verify;
+mod wait_sync;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,9 +38,9 @@ pub use config::{AgentConfig, NamedDevice};
 pub use error::{AgentError, ErrorClass};
 pub use layer::{Layer, LayerError};
 pub use probe::filter::{self, Filter, FilterError};
-pub use secondaries::Secondary;
+pub use secondaries::{Secondary, SyncMode};
 pub use secondary_status::SecondaryStatus;
-pub use status::{AgentStatus, DetachReport, DrainReport};
+pub use status::{AgentStatus, DetachReport, DrainReport, WaitReport};
 pub use tape::TapeError;
 pub use verify::{Difference, VerifyReport};
 
@@ -103,6 +104,16 @@ impl Agent {
                 Some(_) => std::thread::sleep(POLL),
             }
         }
+    }
+
+    /// Waits until every synchronous standby holds durably, and in a consistent state, all that had completed before the
+    /// call. What completes later is not waited for, so it ends under load, too.
+    ///
+    /// # Errors
+    /// [`AgentError::NotHeld`] at once when a link is down; [`AgentError::TimedOut`] says what was missing;
+    /// [`AgentError::Usage`] when no standby is synchronous.
+    pub fn wait_sync(&self, timeout: Duration) -> Result<WaitReport, AgentError> {
+        wait_sync::wait(&self.core, timeout)
     }
 
     /// Compares all volumes with every standby, chunk by chunk, by hashes. Meant for an idle device; the report says if it

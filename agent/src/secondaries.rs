@@ -4,8 +4,10 @@
 //! two together with the stream tell what that standby misses, so a name must not pass from one standby to another; a
 //! name without a file is that of a standby of which nothing is known, which is sent everything.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::str::FromStr;
 
 use formats::Seq;
 use journal::{Journal, RealDisk};
@@ -22,6 +24,37 @@ use crate::primary::DirtyFile;
 const SINGLE: &str = "secondary";
 const SINGLE_FILE: &str = "dirty.map";
 
+/// Whether `wait-sync` waits for a standby. Nothing else does: the application's own commands never wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncMode {
+    /// It does not.
+    #[default]
+    Asynchronous,
+    /// It does.
+    Synchronous,
+}
+
+impl fmt::Display for SyncMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Asynchronous => "async",
+            Self::Synchronous => "sync",
+        })
+    }
+}
+
+impl FromStr for SyncMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "async" => Ok(Self::Asynchronous),
+            "sync" => Ok(Self::Synchronous),
+            _ => Err(format!("{text:?} is no mode of a standby: it is async or sync")),
+        }
+    }
+}
+
 /// A standby.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secondary {
@@ -29,6 +62,8 @@ pub struct Secondary {
     pub name: String,
     /// `HOST:PORT`.
     pub address: String,
+    /// Whether it is waited for.
+    pub mode: SyncMode,
 }
 
 impl Secondary {
@@ -37,7 +72,8 @@ impl Secondary {
     pub fn at(address: &str) -> Self {
         let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
         let name: String = address.chars().map(plain).collect();
-        Self { name: name.trim_start_matches(['-', '.']).to_owned(), address: address.to_owned() }
+        let name = name.trim_start_matches(['-', '.']).to_owned();
+        Self { name, address: address.to_owned(), mode: SyncMode::default() }
     }
 }
 
@@ -47,7 +83,7 @@ pub(crate) fn check(secondaries: &[Secondary]) -> Result<(), AgentError> {
     if secondaries.is_empty() || secondaries.len() > MAX_MEMBERS {
         return usage(format!("{} standbys: a group has 1 to {MAX_MEMBERS}", secondaries.len()));
     }
-    for (place, Secondary { name, address }) in secondaries.iter().enumerate() {
+    for (place, Secondary { name, address, .. }) in secondaries.iter().enumerate() {
         if !is_name(name) {
             let rule = "use 1 to 64 letters, digits, `-`, `_`, `.`";
             return usage(format!("`{name}` as the name of a standby: {rule}, with --to {address},name=NAME"));
@@ -193,7 +229,8 @@ mod tests {
     }
 
     fn all(names: &[&str]) -> Vec<Secondary> {
-        names.iter().map(|name| Secondary { name: (*name).into(), address: format!("{name}:1") }).collect()
+        let one = |name: &&str| Secondary { name: (*name).into(), ..Secondary::at(&format!("{name}:1")) };
+        names.iter().map(one).collect()
     }
 
     fn fill(dir: &Path, secondaries: &[Secondary], journal: &Journal<RealDisk>) -> Group {

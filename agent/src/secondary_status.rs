@@ -16,6 +16,7 @@ const CONTENTS: [&str; 3] = ["Blank", "Inconsistent", "UpToDate"];
 pub struct SecondaryStatus {
     pub name: String,
     pub to: String,
+    pub mode: String,
     pub state: String,
     pub peer: String,
     pub connected: bool,
@@ -46,6 +47,7 @@ impl SecondaryStatus {
         Self {
             name: link.name.clone(),
             to: link.address.clone(),
+            mode: link.mode.to_string(),
             state: engine.mode.to_string(),
             peer: data_word(engine.peer_data).to_owned(),
             connected: engine.connected,

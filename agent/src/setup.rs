@@ -436,7 +436,7 @@ fn core(
     }
     Ok(Core::new(CoreParts {
         group,
-        addresses: config.to.iter().map(|to| to.address.clone()).collect(),
+        secondaries: config.to.clone(),
         probe,
         volumes,
         readers,

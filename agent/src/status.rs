@@ -131,6 +131,17 @@ pub struct DrainReport {
     pub seconds: f64,
 }
 
+/// What `wait-sync` waited for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WaitReport {
+    /// The last completion that was waited for.
+    pub seq: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Names of the standbys that hold it.
+    pub standbys: Vec<String>,
+}
+
 /// Collects everything.
 pub(crate) fn gather(core: &Core, capture: &Shared, picked_up: bool) -> AgentStatus {
     let secondaries: Vec<SecondaryStatus> =

@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Wait until everything that completed before now is applied on the standby
     Drain(Drain),
+    /// Wait until all synchronous standbys hold durably what completed before now; for scripts, after their fsync
+    WaitSync(WaitSync),
     /// Compare both ends: two devices or files byte by byte, or a group through its agent
     Verify(Verify),
     /// Make an image of an earlier moment of a captured volume
@@ -119,8 +121,9 @@ pub(crate) struct Attach {
     #[arg(value_name = "DEV")]
     pub(crate) devices: Vec<PathBuf>,
     /// A standby's address; give it once for each standby. A name is that of what is remembered of the standby
-    /// [default: made from the address]; keep it when the standby moves to another address
-    #[arg(long, value_name = "HOST:PORT[,name=NAME]")]
+    /// [default: made from the address]; keep it when the standby moves to another address. `wait-sync` waits for those
+    /// with mode=sync [default: mode=async]
+    #[arg(long, value_name = "HOST:PORT[,name=NAME][,mode=sync]")]
     pub(crate) to: Vec<ToArg>,
     /// Give up what is remembered of this standby, which is not named any more; should it come back, everything is copied
     #[arg(long, value_name = "NAME")]
@@ -322,6 +325,20 @@ pub(crate) struct Drain {
     pub(crate) json: bool,
 }
 
+/// Arguments of `wait-sync`.
+#[derive(Debug, Args)]
+pub(crate) struct WaitSync {
+    /// Name of the group
+    #[arg(long, default_value = "default")]
+    pub(crate) group: GroupName,
+    /// How long to wait at most
+    #[arg(long, default_value = "10s", value_name = "TIME")]
+    pub(crate) timeout: Time,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 #[command(override_usage = "blkecho verify [--json] <A> <B>\n       blkecho verify [--json] --group <NAME>")]
@@ -432,7 +449,7 @@ impl FromStr for GroupName {
     }
 }
 
-/// `HOST:PORT[,name=NAME]`.
+/// `HOST:PORT[,name=NAME][,mode=sync]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ToArg(pub(crate) agent::Secondary);
 
@@ -445,7 +462,8 @@ impl FromStr for ToArg {
         for part in parts {
             match part.split_once('=') {
                 Some(("name", name)) => secondary.name = name.to_owned(),
-                _ => return Err(format!("{part:?} is not known here: it is HOST:PORT[,name=NAME]")),
+                Some(("mode", mode)) => secondary.mode = mode.parse()?,
+                _ => return Err(format!("{part:?} is not known here: it is HOST:PORT[,name=NAME][,mode=sync]")),
             }
         }
         Ok(Self(secondary))
@@ -506,5 +524,9 @@ mod tests {
         assert_eq!(to("h:1").unwrap(), ("h-1".to_owned(), "h:1".to_owned()));
         assert_eq!(to("h:1,name=berlin").unwrap(), ("berlin".to_owned(), "h:1".to_owned()));
         assert!(to("h:1,nam=x").unwrap_err().contains("name=NAME"));
+        let mode = |text: &str| text.parse::<ToArg>().map(|to| to.0.mode);
+        assert_eq!(mode("h:1,mode=sync,name=b"), Ok(agent::SyncMode::Synchronous));
+        assert_eq!(mode("h:1"), Ok(agent::SyncMode::Asynchronous));
+        assert!(mode("h:1,mode=semi").unwrap_err().contains("async or sync"));
     }
 }

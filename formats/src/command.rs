@@ -11,6 +11,7 @@ use thiserror::Error;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::ByteRange;
 use crate::scsi::{self, Cdb, CdbError, Change, Content, DeviceType, Geometry, MAX_CDB, Outcome, SenseError};
 
 /// Bytes of a trailer's head.
@@ -237,6 +238,22 @@ impl<'a> Command<'a> {
         };
         let known = |change: &Change| !matches!(change.content, Content::Unknown | Content::Unreadable);
         changes.iter().all(known).then_some(changes)
+    }
+
+    /// The bytes in which it can have changed the medium, from the first to the last; none when it may have been anywhere.
+    /// Unlike [`Self::changes`] it is known of commands that do not carry the new content (ORWRITE, WRITE LONG).
+    #[must_use]
+    pub fn touched(&self) -> Option<ByteRange> {
+        let (decoded, medium) = (scsi::decode(self.cdb, self.device).ok()?, self.medium?);
+        match decoded.touched(&medium).ok()? {
+            scsi::Touched::Nothing => Some(ByteRange::default()),
+            scsi::Touched::Range(range) => Some(range),
+            scsi::Touched::InData => {
+                let changes = decoded.changes(&medium, self.data_out).ok()?;
+                Some(changes.iter().map(|change| change.range).fold(ByteRange::default(), ByteRange::hull))
+            }
+            scsi::Touched::Anywhere | scsi::Touched::AtPosition => None,
+        }
     }
 
     /// How it ended on the device it was seen on.

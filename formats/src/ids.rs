@@ -97,6 +97,16 @@ impl ByteRange {
         self.len > 0 && other.len > 0 && self.offset < other.end() && other.offset < self.end()
     }
 
+    /// The shortest range that holds both; an empty one has no place.
+    #[must_use]
+    pub fn hull(self, other: Self) -> Self {
+        if self.is_empty() || other.is_empty() {
+            return if self.is_empty() { other } else { self };
+        }
+        let offset = self.offset.min(other.offset);
+        Self::new(offset, self.end().max(other.end()) - offset)
+    }
+
     /// Whether it lies within a volume of `size` bytes, without wrapping.
     #[must_use]
     pub const fn fits(self, size: u64) -> bool {
@@ -123,6 +133,13 @@ mod tests {
         assert!(a.overlaps(ByteRange::new(7, 1)));
         assert!(!a.overlaps(ByteRange::new(8, 8)));
         assert!(!a.overlaps(ByteRange::new(4, 0)));
+    }
+
+    #[test]
+    fn a_hull_holds_both_and_takes_no_notice_of_nothing() {
+        let (low, high, nothing) = (ByteRange::new(4, 2), ByteRange::new(9, 1), ByteRange::default());
+        assert_eq!((low.hull(high), high.hull(low)), (ByteRange::new(4, 6), ByteRange::new(4, 6)));
+        assert_eq!((low.hull(nothing), nothing.hull(high), nothing.hull(nothing)), (low, high, nothing));
     }
 
     #[test]

@@ -49,6 +49,7 @@ mutations! {
     CheckpointHasty: "the standby saves a checkpoint before commands that ran during its flush were answered",
     HealTooEarly: "a write that was begun before a flush failed heals the hole that it left",
     HideHoles: "the standby says consistent while its own device did not take something",
+    HoldWhatIsSent: "a wait for the secondary ends when all is sent, durable or not",
     ClearEpochsEarly: "an epoch of the kernel's map is cleared before its commands are durable",
 }
 

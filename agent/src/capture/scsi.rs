@@ -73,7 +73,8 @@ pub struct Meaning {
     pub op: Op,
     /// Modifiers.
     pub flags: OpFlags,
-    /// Where; the hull of all places.
+    /// Where; the hull of all places. Empty where nothing is known to have changed, and for an opaque command that may
+    /// have changed anything.
     pub range: ByteRange,
     /// Whether its data is the content of the range, all of it.
     pub is_content: bool,
@@ -93,27 +94,24 @@ pub fn meaning(command: &Command<'_>) -> Meaning {
     if decoded.class() == Class::Sync {
         return plain(Op::Flush);
     }
-    let Some(changes) = command.changes() else { return plain(Op::Opaque) };
+    let Some(changes) = command.changes() else {
+        return Meaning { range: command.touched().unwrap_or_default(), ..plain(Op::Opaque) };
+    };
     let flags = if decoded.is_durable() { OpFlags::FUA } else { OpFlags::default() };
     match changes.as_slice() {
         [change] if change.content == Content::Data(0..command.data_out.len()) => {
             Meaning { op: Op::Write, flags, range: change.range, is_content: true }
         }
-        changes => Meaning { range: hull(changes.iter().map(|change| change.range)), ..plain(Op::Scsi) },
+        changes => {
+            let hull = changes.iter().map(|change| change.range).fold(ByteRange::default(), ByteRange::hull);
+            Meaning { range: hull, ..plain(Op::Scsi) }
+        }
     }
 }
 
 /// Whether it cannot be repeated because its data is not all here.
 fn lacks_data(command: &Command<'_>) -> bool {
     command.flags.contains(CommandFlags::DATA_MISSING)
-}
-
-fn hull(ranges: impl Iterator<Item = ByteRange>) -> ByteRange {
-    let both = |a: ByteRange, b: ByteRange| {
-        let offset = a.offset.min(b.offset);
-        ByteRange::new(offset, a.end().max(b.end()) - offset)
-    };
-    ranges.reduce(both).unwrap_or_default()
 }
 
 /// The status of a program's command: the block layer calls some failures a success, as the program gets the sense data.
@@ -204,9 +202,26 @@ mod tests {
     fn what_cannot_be_told_is_opaque() {
         assert_eq!(meant(&[0x04, 0, 0, 0, 0, 0], &[]).op, Op::Opaque, "FORMAT UNIT");
         assert_eq!(meant(&[0xc5; 10], &[1; 9]).op, Op::Opaque, "a vendor's");
+        assert_eq!(meant(&[0x04, 0, 0, 0, 0, 0], &[]).range, ByteRange::default(), "FORMAT UNIT: anywhere");
         assert_eq!(meant(&[0x2a, 0, 0, 0], &[1; 512]).op, Op::Opaque, "a CDB that is too short");
         assert_eq!(meant(&[0x2a, 0, 0, 0, 0, 2, 0, 0, 9, 0], &[7; 512]).op, Op::Opaque, "data that is missing");
         assert_eq!(meant(&[0x2a, 0, 0xff, 0, 0, 2, 0, 0, 1, 0], &[7; 512]).op, Op::Opaque, "beyond the medium");
+    }
+
+    #[test]
+    fn of_an_opaque_command_the_place_is_told_where_it_is_known() {
+        let mut orwrite = [0; 16];
+        (orwrite[0], orwrite[9], orwrite[13]) = (0x8b, 2, 3);
+        let cases: [(&[u8], &[u8], ByteRange); 4] = [
+            (&orwrite, &[1; 1536], ByteRange::new(1024, 1536)),
+            (&[0x3f, 0, 0, 0, 0, 4, 0, 2, 8, 0], &[1; 520], ByteRange::new(2048, 512)),
+            (&[0x2a, 0, 0, 0, 0, 2, 0, 0, 9, 0], &[7; 512], ByteRange::new(1024, 9 * 512)),
+            (&[0x07, 0, 0, 0, 0, 0], &[0, 0, 0, 8, 0, 0, 0, 9, 0, 0, 0, 5], ByteRange::new(2560, 2560)),
+        ];
+        for (cdb, data, range) in cases {
+            let meaning = meant(cdb, data);
+            assert_eq!((meaning.op, meaning.range, meaning.is_content), (Op::Opaque, range, false), "{cdb:02x?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::regions::Volumes;
 use crate::probe::Probe;
+use crate::secondaries::{Secondary, SyncMode};
 use crate::setup::Observed;
 
 /// One observed volume, as the threads need it.
@@ -51,6 +52,8 @@ pub struct LinkState {
     pub name: String,
     /// `HOST:PORT`.
     pub address: String,
+    /// Whether `wait-sync` waits for it.
+    pub mode: SyncMode,
     /// Woken when there may be something to send.
     pub wake: Notify,
     /// The last thing that went wrong, for people.
@@ -152,10 +155,10 @@ impl LogCounters {
 
 /// What [`Core::new`] is made of.
 pub struct CoreParts {
-    /// The engines, and the addresses of their secondaries in the same order.
+    /// The engines, in the order of their secondaries.
     pub group: Group,
-    /// The addresses.
-    pub addresses: Vec<String>,
+    /// The secondaries.
+    pub secondaries: Vec<Secondary>,
     /// The probe.
     pub probe: Arc<Probe>,
     /// The volumes.
@@ -180,11 +183,12 @@ impl Core {
     /// Puts the parts together; the engine's clock starts now.
     #[must_use]
     pub fn new(parts: CoreParts) -> Arc<Self> {
-        let links = parts.group.members().iter().zip(parts.addresses);
-        let links = links.map(|(member, address)| LinkState {
+        let links = parts.group.members().iter().zip(parts.secondaries);
+        let links = links.map(|(member, secondary)| LinkState {
             member: member.id(),
             name: member.name().to_owned(),
-            address,
+            address: secondary.address,
+            mode: secondary.mode,
             wake: Notify::new(),
             error: Mutex::new(None),
         });

@@ -117,6 +117,12 @@ impl Shipper {
         *last = Some(text.to_owned());
     }
 
+    fn forget_error(&self) {
+        if let Ok(mut last) = self.link().error.lock() {
+            *last = None;
+        }
+    }
+
     async fn session(&mut self) -> Result<(), SessionError> {
         let transport = link::connect(&self.link().address, self.insecure, CONNECT_TIMEOUT).await?;
         let (mut reader, mut writer) = transport.into_frames();
@@ -152,9 +158,7 @@ impl Shipper {
     }
 
     fn announce(&self, welcome: &Welcome, resume: Resume) {
-        if let Ok(mut last) = self.link().error.lock() {
-            *last = None;
-        }
+        self.forget_error();
         let node = welcome.node.to_string_lossy();
         match resume {
             Resume::Continue { from } => info!("connected to {node}, going on at position {from}"),
@@ -245,6 +249,9 @@ impl Shipper {
             }
             let read = pieces.read.iter().map(|(volume, range, _)| (*volume, *range)).collect();
             self.engine().regions_partly_read(read, &pieces.failed);
+        } else if self.engine().region_remaining() == 0 {
+            // What could not be read before was read now. Not earlier: the error would be logged with every round.
+            self.forget_error();
         }
         let (headers, number) = self.regions_sent(&pieces.read);
         let mut parts: Vec<&[u8]> = Vec::with_capacity(2 * headers.len());

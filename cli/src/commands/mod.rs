@@ -7,7 +7,6 @@ mod capture;
 pub(crate) mod convert;
 mod detach;
 mod doctor;
-mod drain;
 pub(crate) mod edit;
 pub(crate) mod explore;
 mod generate;
@@ -20,6 +19,7 @@ mod show;
 mod standby;
 mod status;
 pub(crate) mod verify;
+mod wait;
 
 use std::path::PathBuf;
 
@@ -55,7 +55,8 @@ pub(crate) fn run(cli: Cli) -> Done {
         Command::Detach(args) => detach::run(&args, &context),
         Command::Standby(args) => standby::run(args, &context),
         Command::Status(args) => status::run(&args, &context),
-        Command::Drain(args) => drain::run(&args, &context),
+        Command::Drain(args) => wait::drain(&args, &context),
+        Command::WaitSync(args) => wait::sync(&args, &context),
         Command::Verify(args) => verify::run(&args, &context),
         Command::Rebuild(args) => rebuild::run(&args),
         Command::Explore(args) => explore::run(&args),

@@ -23,6 +23,11 @@ pub(crate) enum Request {
         /// How long at most, in milliseconds.
         timeout_ms: u64,
     },
+    /// Wait until all synchronous standbys hold durably what completed before now.
+    WaitSync {
+        /// How long at most, in milliseconds.
+        timeout_ms: u64,
+    },
     /// Compare with the standby.
     Verify,
     /// End, and leave the probe in place.

@@ -30,6 +30,8 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn status(&self) -> Done<Value>;
     /// Waits until what completed before now is applied on the standby.
     fn drain(&self, timeout: Duration) -> Done<Value>;
+    /// Waits until all synchronous standbys hold durably what completed before now.
+    fn wait_sync(&self, timeout: Duration) -> Done<Value>;
     /// Compares with the standby; `progress` is told bytes done and bytes in all.
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Done<Value>;
     /// Begins to end.
@@ -183,6 +185,7 @@ fn answer(line: &str, service: &dyn Service, progress: &mut dyn FnMut(u64, u64))
     match request {
         Request::Status => service.status(),
         Request::Drain { timeout_ms } => service.drain(Duration::from_millis(timeout_ms)),
+        Request::WaitSync { timeout_ms } => service.wait_sync(Duration::from_millis(timeout_ms)),
         Request::Verify => service.verify(progress),
         Request::Stop => {
             service.stop();

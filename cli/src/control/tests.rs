@@ -28,6 +28,10 @@ impl Service for Fake {
         Err(Failure::text(Exit::Unreachable, "not in time"))
     }
 
+    fn wait_sync(&self, _: Duration) -> Done<Value> {
+        Ok(Value::Null)
+    }
+
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Done<Value> {
         (1..=3).for_each(|done| progress(done, 3));
         Ok(json!({"identical": true}))

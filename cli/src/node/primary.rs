@@ -198,6 +198,10 @@ impl Service for Primary {
         json(&self.agent()?.drain(timeout).map_err(failed)?)
     }
 
+    fn wait_sync(&self, timeout: Duration) -> Done<Value> {
+        json(&self.agent()?.wait_sync(timeout).map_err(failed)?)
+    }
+
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Done<Value> {
         json(&self.agent()?.verify(progress).map_err(failed)?)
     }

@@ -103,6 +103,10 @@ impl Service for Standby {
         }
     }
 
+    fn wait_sync(&self, _: Duration) -> Done<Value> {
+        Err(not_here("wait-sync"))
+    }
+
     fn verify(&self, _: &mut dyn FnMut(u64, u64)) -> Done<Value> {
         Err(not_here("verify"))
     }

@@ -33,6 +33,7 @@ mod config;
 pub(crate) mod decide;
 mod deferred;
 mod flight;
+mod hold;
 mod journal;
 mod lag;
 mod saves;
@@ -49,6 +50,7 @@ use formats::{ByteRange, Position, Seq, VolumeIndex};
 use thiserror::Error;
 
 pub use config::{ConfigError, Covered, JournalExtent, MAX_REGIONS_PER_BATCH, PrimaryConfig, Restored, Snapshot};
+pub use hold::{Hold, Lacking};
 pub use status::{Counters, Mode, PrimaryStatus};
 
 use crate::Now;

@@ -91,15 +91,19 @@ impl Story {
     }
 
     fn ack(&mut self, frame: u64, durable: u64) -> Result<(), ProtocolError> {
-        let ack = Ack {
-            received_frame: frame,
-            durable_frame: frame,
-            applied_frame: frame,
-            durable,
-            applied: durable,
-            data: DataState::Consistent,
-        };
-        self.engine.ack(self.now, &ack)
+        self.engine.ack(self.now, &ack_of(frame, durable))
+    }
+}
+
+/// A secondary in step has applied everything up to this frame and position.
+fn ack_of(frame: u64, durable: u64) -> Ack {
+    Ack {
+        received_frame: frame,
+        durable_frame: frame,
+        applied_frame: frame,
+        durable,
+        applied: durable,
+        data: DataState::Consistent,
     }
 }
 
@@ -547,4 +551,41 @@ fn a_failed_flush_reads_the_volume_back_and_a_good_one_nothing() {
     assert!(story.engine.dirty().is_empty());
     story.append(failed);
     assert_eq!(story.drive()[..2], ["entries 2..=2", "regions 1048576 remaining 0"]);
+}
+
+#[test]
+fn a_hold_waits_for_the_journal_then_for_what_is_durable() {
+    let mut story = Story::new();
+    story.writes(1..=2);
+    let mut hold = Hold::new(Seq(3));
+    assert_eq!(hold.lacking(&story.engine), Some(Lacking::Link));
+    story.engine.connected(at(1), &in_step(0));
+    assert_eq!(hold.lacking(&story.engine), Some(Lacking::Journal { seq: Seq(2), completed: Seq(3) }));
+    story.writes(3..=4);
+    let entries = |durable, place| Some(Lacking::Entries { durable: Position(durable), place: Position(place) });
+    assert_eq!(hold.lacking(&story.engine), entries(0, 4));
+    story.drive();
+    assert_eq!(hold.lacking(&story.engine), entries(0, 4), "sent is not held");
+    story.writes(5..=9);
+    story.ack(1, 4).expect("true");
+    assert_eq!(hold.lacking(&story.engine), None, "what came after the call is not waited for");
+    assert_eq!(Hold::new(Seq(2)).lacking(&story.engine), entries(4, 9));
+}
+
+#[test]
+fn a_hold_waits_for_holes_that_were_sent_and_for_a_consistent_state() {
+    let mut story = Story::new();
+    story.engine.connected(at(1), &in_step(0));
+    story.append(record(1, 1, Op::Write, PayloadInfo::NONE));
+    let mut hold = Hold::new(Seq(1));
+    assert_eq!(story.drive(), ["entries 1..=1", "regions 4096 remaining 0"]);
+    story.ack(1, 1).expect("true");
+    assert_eq!(hold.lacking(&story.engine), Some(Lacking::Regions), "the write came without its payload");
+    let healing = Ack { data: DataState::Inconsistent, ..ack_of(2, 1) };
+    story.engine.ack(story.now, &healing).expect("true");
+    assert_eq!(hold.lacking(&story.engine), Some(Lacking::Consistency));
+    story.ack(2, 1).expect("true");
+    assert_eq!(hold.lacking(&story.engine), None);
+    story.engine.disconnected(at(5));
+    assert!(hold.lacking(&story.engine).is_some_and(Lacking::is_hopeless));
 }

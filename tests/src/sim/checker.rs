@@ -18,8 +18,20 @@ pub(super) fn is_possible(history: &History, content: &Content, boot: u64, appli
     };
     let blocks = || content.iter().enumerate().flat_map(|(v, blocks)| (0..blocks.len()).map(move |b| (v, b)));
     let depends = blocks().filter_map(|(volume, block)| held(volume, block)).map(|command| command.dep);
-    let bound = depends.fold(applied, u64::max);
-    for (volume, block) in blocks() {
+    holds_all(history, content, boot, depends.fold(applied, u64::max), |_, _| false)
+}
+
+/// Whether `content` has everything up to completion `bound` of boot `boot`, and perhaps more, in all blocks that are not
+/// excused.
+fn holds_all(
+    history: &History,
+    content: &Content,
+    boot: u64,
+    bound: u64,
+    excused: impl Fn(usize, usize) -> bool,
+) -> Result<(), String> {
+    let blocks = content.iter().enumerate().flat_map(|(volume, blocks)| (0..blocks.len()).map(move |b| (volume, b)));
+    for (volume, block) in blocks.filter(|(volume, block)| !excused(*volume, *block)) {
         let touches = &history.touches[volume][block];
         let must = touches.iter().rposition(|touch| {
             let command = &history.commands[touch.command as usize];
@@ -75,6 +87,18 @@ pub(super) fn check_nothing_silent(kernel: &Kernel, standby: &StandbyHost, known
         }
     }
     Ok(())
+}
+
+/// Law 8: what was waited for stays, whatever becomes of the standby, but for what its own device did not take: of that it
+/// knows.
+pub(super) fn check_held(kernel: &Kernel, standby: &StandbyHost, held: u64) -> Result<(), String> {
+    let is_hole = |volume: usize, block: usize| {
+        let range = ByteRange::new(block as u64 * BLOCK, BLOCK);
+        let mut holes = standby.engine.holes().iter();
+        holes.any(|(hole, _)| usize::from(hole.volume.0) == volume && hole.range.overlaps(range))
+    };
+    let kept = holds_all(&kernel.history, &standby.content_with_journal()?, kernel.boot, held, is_hole);
+    kept.map_err(|why| format!("a wait for seq {held} has ended, but {why}"))
 }
 
 /// The last commands that touched a block, for a failure's text.

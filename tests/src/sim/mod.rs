@@ -10,7 +10,8 @@
 //! 4. damaged entries are never applied (no block ever holds what no command wrote);
 //! 5. what is held, pending and in flight stays within its limits;
 //! 6. what a standby's device did not take is a hole that nobody forgets, and heals once the device is well;
-//! 7. when the journal is full, whoever is furthest behind gives way, and nobody else.
+//! 7. when the journal is full, whoever is furthest behind gives way, and nobody else;
+//! 8. when a wait for a standby has ended, it holds what was waited for, and keeps it whatever happens.
 //!
 //! `BLKECHO_SIM_SEED=n cargo test -p system-tests sim` replays one seed.
 
@@ -25,6 +26,7 @@ mod profile;
 mod report;
 mod standby;
 mod target;
+mod waiter;
 mod world;
 
 pub use coverage::Coverage;

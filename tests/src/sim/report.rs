@@ -79,6 +79,8 @@ counts! {
     resynced_bytes,
     /// Steps at which a standby said "consistent" and was checked.
     consistent,
+    /// Waits until a standby held everything.
+    held,
     /// Entries that a standby's device did not take.
     refused,
     /// Times that a standby's device lost its cache.

@@ -15,6 +15,7 @@ use super::link::Link;
 use super::profile::Profile;
 use super::report::Report;
 use super::standby::StandbyHost;
+use super::waiter::Waiter;
 
 /// Steps of chaos in a run; one step is a millisecond of model time.
 const CHAOS_STEPS: u64 = 1500;
@@ -33,6 +34,7 @@ struct Site {
     every: u64,
     /// Whether it belongs to the group.
     member: bool,
+    waiter: Waiter,
 }
 
 pub(super) struct World {
@@ -57,6 +59,7 @@ impl Site {
             reachable_at: 0,
             every: [1, 1, 1, 4][rng.below(4) as usize],
             member: rng.below(8) > 0,
+            waiter: Waiter::default(),
         })
     }
 }
@@ -131,6 +134,7 @@ impl World {
             self.step_link(place)?;
             self.step_site(place)?;
         }
+        (0..self.sites.len()).try_for_each(|place| self.wait(place))?;
         (0..self.sites.len()).try_for_each(|place| self.check(place))?;
         let standbys = self.sites.iter().find_map(|site| site.host.coverage.surprise());
         match self.report.coverage.surprise().or(standbys) {
@@ -192,6 +196,7 @@ impl World {
             self.kill_agent();
             self.files.power_cut(&mut self.rng);
             self.kernel.power_cut(&mut self.rng);
+            self.sites.iter_mut().for_each(|site| site.waiter.power_cut());
             self.report.host_power_cuts += 1;
         }
         if chance(&mut self.rng, profile.standby_kill) {
@@ -269,6 +274,7 @@ impl World {
 
     fn kill_agent(&mut self) {
         (0..self.sites.len()).for_each(|place| self.cut(place));
+        self.sites.iter_mut().for_each(|site| site.waiter.give_up());
         self.report.agent_kills += u64::from(self.agent.is_some());
         self.retire_agent();
         self.files.kill();
@@ -334,6 +340,17 @@ impl World {
             checker::check_nothing_silent(&self.kernel, &site.host, &known).map_err(fault)?;
         }
         Ok(())
+    }
+
+    fn wait(&mut self, place: usize) -> Result<(), String> {
+        let Site { waiter, host, .. } = &mut self.sites[place];
+        let granted = match &mut self.agent {
+            Some(agent) if agent.stream == self.kernel.boot => waiter.step(self.now, place, agent, &self.kernel)?,
+            _ => false,
+        };
+        self.report.held += u64::from(granted);
+        let fault = |what| format!("standby {place}: {what}");
+        waiter.check(self.now, granted, &self.kernel, host).map_err(fault)
     }
 
     fn is_healed(&self) -> bool {

@@ -17,9 +17,12 @@ reservation_refused=2
 
 whole_commands() {
     sent sg_persist --out --clear --param-rk=abc "$device" || return 1
-    # ORWRITE, after which all is read back; zeros are then mapped, so it comes before what unmaps everything.
+    # ORWRITE, after which its blocks are read back; zeros around them are then mapped, so it comes before what unmaps
+    # everything.
+    before=$(resynced_bytes)
     sent sg_raw -s 1024 -i /tmp/pattern "$device" 8b 00 00 00 00 00 00 00 10 02 00 00 00 02 00 00 || return 1
     drained orwrite || return 1
+    [ $(($(resynced_bytes) - before)) -le 1048576 ] || { echo "more was read back than ORWRITE touched"; return 1; }
     # A block that cannot be read any more, and is written again.
     sent sg_write_long --16 --wr_uncor --lba=4100 "$device" || return 1
     refused sg_raw -r 512 "$device" 28 00 00 00 10 04 00 00 01 00 || return 1
@@ -32,6 +35,8 @@ whole_commands() {
     sent sg_format --format --quick --wait "$device" || return 1
 }
 whole_refused=0
+
+resynced_bytes() { blkecho status --json | sed -n 's/.*"resynced_bytes": \([0-9]*\).*/\1/p' | head -n 1; }
 
 block_commands() {
     sent sg_raw -s 4096 -i /tmp/random "$device" 2a 00 00 00 02 00 00 00 08 00 || return 1

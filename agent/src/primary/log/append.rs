@@ -92,7 +92,7 @@ impl Log {
     /// A command that may have changed anything has the whole volume as its range, so that all of it is read back.
     fn changed_range(&self, record: &Record) -> ByteRange {
         match record.op {
-            Op::Opaque | Op::Zone => {
+            Op::Opaque | Op::Zone if record.range.is_empty() => {
                 let volume = self.core.volumes.get(usize::from(record.volume.0));
                 ByteRange::new(0, volume.map_or(u64::MAX, |volume| volume.identity.size))
             }
