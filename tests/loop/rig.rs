@@ -177,6 +177,10 @@ impl Rig {
         self.agent.as_ref().expect("the agent runs")
     }
 
+    pub(crate) fn standby(&self) -> &StandbyHandle {
+        self.standby.as_ref().expect("the standby runs")
+    }
+
     pub(crate) fn status(&self) -> AgentStatus {
         self.agent().status()
     }

@@ -4,13 +4,15 @@ use std::fs;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use agent::{Agent, AgentError, AgentStatus, Secondary, SecondaryStatus};
+use agent::{Agent, AgentError, AgentStatus, Secondary, SecondaryStatus, SyncMode};
 use replayer::standby::{StandbyConfig, StandbyHandle, StandbyService};
 
-use crate::rig::{LoopDevice, Rig, fio};
+use crate::rig::{LoopDevice, Rig, fio, sh};
 use crate::scratch;
 
 /// A wire that can be cut: accepts connections and passes bytes on.
@@ -80,8 +82,9 @@ impl Two {
         let far = StandbyService::start(far).expect("standby starts");
         let wire = Wire::to(far.local_addr());
         rig.pairs.push((device.path.clone(), copy));
-        rig.config.to[0].name = "near".into();
-        rig.config.to.push(Secondary { name: "far".into(), address: wire.address.to_string() });
+        let near = &mut rig.config.to[0];
+        (near.name, near.mode) = ("near".into(), SyncMode::Synchronous);
+        rig.config.to.push(Secondary { name: "far".into(), ..Secondary::at(&wire.address.to_string()) });
         rig.start_agent();
         Self { rig, wire, _far: far }
     }
@@ -133,6 +136,71 @@ fn two_standbys_go_at_their_own_pace() {
     let resynced = far(&status).resynced_bytes - far(&before).resynced_bytes;
     assert!((128 << 20..=256 << 20).contains(&resynced), "what was written, not more: {status:#?}");
     what_is_known_of_one_is_kept_until_it_is_forgotten(&mut rig);
+}
+
+/// A block of round `round`, written and on the device.
+fn write_block(device: &Path, round: u8) {
+    let (seek, device) = (u64::from(round), device.display());
+    let fill = format!("tr '\\0' '\\{round:03o}' </dev/zero | head -c 4096");
+    sh(&format!("{fill} | dd of={device} bs=4096 seek={seek} oflag=direct conv=fsync iflag=fullblock status=none"));
+}
+
+/// Random writes behind the first 64 MiB, until it is killed.
+fn background_load(device: &Path) -> Child {
+    let job =
+        "--name=load --thread --direct=1 --rw=randwrite --bs=4k --iodepth=8 --ioengine=libaio --offset=64m --rate=8m";
+    let mut fio = Command::new("fio");
+    fio.args(job.split(' ')).args(["--time_based", "--runtime=60", "--output=/dev/null"]);
+    fio.arg(format!("--filename={}", device.display())).spawn().expect("fio")
+}
+
+/// What was confirmed is on the standby, although the primary is gone and the standby had no time to apply it.
+fn holds_blocks(copy: &Path, rounds: u8) {
+    let copy = fs::read(copy).expect("the copy");
+    for round in 1..=rounds {
+        let block = &copy[usize::from(round) * 4096..][..4096];
+        assert!(block.iter().all(|byte| *byte == round), "block {round} was confirmed and is not there");
+    }
+}
+
+#[test]
+#[ignore = "needs root, eBPF and loop devices"]
+fn a_wait_ends_when_the_synchronous_standby_holds_what_completed() {
+    const ROUNDS: u8 = 40;
+    let patience = Duration::from_secs(20);
+    let dir = scratch();
+    let device = LoopDevice::new(dir.path(), "disk", 256);
+    let Two { mut rig, wire, _far } = Two::start(dir.path(), &device);
+    rig.drain();
+    // Whoever is not synchronous is not waited for.
+    wire.cut();
+    rig.wait("the cut", |status| !far(status).connected);
+    let mut load = background_load(&device.path);
+    let mut times = Vec::new();
+    for round in 1..=ROUNDS {
+        write_block(&device.path, round);
+        let report = rig.agent().wait_sync(patience).expect("the near one holds it");
+        assert_eq!(report.standbys, ["near"]);
+        times.push(report.seconds * 1e3);
+    }
+    rig.stop_standby();
+    load.kill().and_then(|()| load.wait()).expect("fio ends");
+    rig.stop_agent();
+    rig.start_standby();
+    assert!(rig.standby().wait_drained(patience), "its journal is applied");
+    holds_blocks(&rig.pairs[0].1, ROUNDS);
+    times.sort_by(f64::total_cmp);
+    println!("waits under load: median {:.1} ms, longest {:.1} ms", times[times.len() / 2], times[times.len() - 1]);
+
+    // Without a link it fails at once, and says whose.
+    rig.stop_standby();
+    rig.start_agent();
+    let refused = rig.agent().wait_sync(patience).expect_err("near is away");
+    assert!(refused.to_string().contains("`near` does not hold what completed: the link is down"), "{refused}");
+    rig.config.to.iter_mut().for_each(|to| to.mode = SyncMode::Asynchronous);
+    rig.stop_agent();
+    rig.start_agent();
+    assert!(matches!(rig.agent().wait_sync(patience), Err(AgentError::Usage(_))), "nobody is synchronous");
 }
 
 /// And who is not named any more can come back only by a copy of everything.
