@@ -4,6 +4,7 @@
 //! nothing behind, also after ctrl-C.
 
 mod bench;
+mod commits;
 mod crash;
 mod interrupt;
 mod process;
@@ -67,6 +68,15 @@ enum Task {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// PostgreSQL on the primary; what `wait-sync` confirmed must be on the standby when the primary is cut off (root)
+    Commits {
+        /// How many times the primary is cut off
+        #[arg(long, default_value_t = 10)]
+        rounds: u32,
+        /// Seed of the instants; drawn and printed when absent
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Measurements (root)
     Bench {
         #[command(subcommand)]
@@ -114,6 +124,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Soak { minutes, seed } => soak::run(minutes, seed),
         Task::Crash { rounds, seed } => crash::run(rounds, seed),
+        Task::Commits { rounds, seed } => commits::run(rounds, seed),
         Task::Bench { what } => bench::run(what),
         Task::Sim { seeds } => simulate(seeds),
         Task::Mutants { seeds } => mutants(seeds),

@@ -22,6 +22,18 @@ impl LoopDevice {
     pub(crate) fn create(folder: &Path, name: &str, bytes: u64) -> Result<Self> {
         let backing = folder.join(format!("blkecho-{}-{name}", std::process::id()));
         sparse_file(&backing, bytes)?;
+        Self::over(backing)
+    }
+
+    /// A device over a copy of another one's file, as it is now.
+    pub(crate) fn copy_of(other: &Self, folder: &Path) -> Result<Self> {
+        let backing = folder.join(format!("blkecho-{}-copy", std::process::id()));
+        process::output(Command::new("cp").arg("--sparse=always").args([&other.backing, &backing]))?;
+        Self::over(backing)
+    }
+
+    /// A device over a file, which goes with it.
+    fn over(backing: PathBuf) -> Result<Self> {
         let mut losetup = Command::new("losetup");
         match process::output(losetup.args(["--find", "--show", "--direct-io=off"]).arg(&backing)) {
             Ok(path) => Ok(Self { path: PathBuf::from(path.trim()), backing }),

@@ -113,7 +113,10 @@ impl Rig {
     pub(crate) fn start_agent(&mut self) -> Result<()> {
         let mut command = self.command();
         command.arg("attach").arg(self.primary.path()).args(["--name", "disk", "--group", &self.group]);
-        command.args(["--to", &self.address()]).arg("--dir").arg(self.scratch.path().join("agent"));
+        command
+            .args(["--to", &format!("{},mode=sync", self.address())])
+            .arg("--dir")
+            .arg(self.scratch.path().join("agent"));
         command.args(["--journal-size", self.plan.journal]);
         self.agent = Some(Node::spawn(&mut command, &self.log("agent"))?);
         Ok(())
@@ -127,6 +130,30 @@ impl Rig {
     /// kill -9 of the standby.
     pub(crate) fn kill_standby(&mut self) {
         self.standby = None;
+    }
+
+    /// Waits until the standby, without its primary, has applied all that it holds, and ends it.
+    pub(crate) fn settle_standby(&mut self) -> Result<()> {
+        let end = Instant::now() + DRAIN;
+        while !status::is_settled(&process::output(self.command().args(["status", "--json"]))?)? {
+            if Instant::now() >= end {
+                return Err(self.with_logs(anyhow::anyhow!("the standby does not settle")));
+            }
+            interrupt::sleep(Duration::from_millis(100))?;
+        }
+        let standby = self.standby.take().context("the standby runs")?;
+        standby.interrupt(DRAIN)?;
+        self.secondary.forget_cached()
+    }
+
+    /// Makes commands that wait until the standby holds what completed, as an application would.
+    pub(crate) fn wait_sync(&self, timeout: &'static str) -> impl FnMut() -> Command + Send + use<> {
+        let (binary, group, run_dir) = (self.binary.clone(), self.group.clone(), self.scratch.path().join("run"));
+        move || {
+            let mut command = Command::new(&binary);
+            command.args(["wait-sync", "--group", &group, "--timeout", timeout]).env("BLKECHO_RUN_DIR", &run_dir);
+            command
+        }
     }
 
     /// Waits until everything that completed before is applied; tries again while the ends find each other.

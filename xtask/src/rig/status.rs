@@ -40,6 +40,14 @@ impl Status {
     }
 }
 
+/// Whether the standby has no primary and has applied all that it holds.
+pub(super) fn is_settled(text: &str) -> Result<bool> {
+    let services: Vec<Value> = serde_json::from_str(text).context("`status --json` printed something else")?;
+    let standby = services.iter().find(|service| service["role"] == "standby");
+    Ok(standby
+        .is_some_and(|standby| standby["status"]["state"] == "Listening" && standby["status"]["queued_entries"] == 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
