@@ -24,6 +24,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use formats::ByteRange;
 use serde::Serialize;
@@ -183,16 +184,23 @@ pub trait Target: Send + Sync {
     }
 }
 
+/// How long a target may seem in use after the process that used it was killed.
+const HELD_BY_THE_DEAD: Duration = Duration::from_secs(3);
+/// Pause before it is asked for again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
 /// Checks that `path` may be written and opens it as what it is: SCSI commands go to `/dev/sgN`, `/dev/bsg/H:C:T:L` and
 /// `sg:/dev/sdX`.
 ///
 /// # Errors
 /// [`CheckError`] says why it must not be written.
 pub fn open(path: &Path, host: &Host) -> Result<Arc<dyn Target>, CheckError> {
-    open_for(path, host, "", &ScsiSettings::default())
+    open_once(path, host, "", &ScsiSettings::default())
 }
 
-/// The same for a volume of this name, with what is said about SCSI targets.
+/// The same for a volume of this name, with what is said about SCSI targets. A process that was killed a moment ago may
+/// hold the target still: the kernel ends its io_uring, with what is in flight there, after the process itself. So a
+/// target in use is asked for again for up to [`HELD_BY_THE_DEAD`].
 ///
 /// # Errors
 /// As [`open`]; also when a target is mapped that takes no SCSI commands.
@@ -202,6 +210,16 @@ pub fn open_for(
     volume: &str,
     settings: &ScsiSettings,
 ) -> Result<Arc<dyn Target>, CheckError> {
+    let end = Instant::now() + HELD_BY_THE_DEAD;
+    loop {
+        match open_once(path, host, volume, settings) {
+            Err(CheckError::Busy { .. }) if Instant::now() < end => std::thread::sleep(ASK_AGAIN),
+            opened => return opened,
+        }
+    }
+}
+
+fn open_once(path: &Path, host: &Host, volume: &str, settings: &ScsiSettings) -> Result<Arc<dyn Target>, CheckError> {
     if scsi::is_scsi(path, host) {
         return Ok(Arc::new(scsi::open(path, host, volume, settings)?));
     }

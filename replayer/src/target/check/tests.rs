@@ -133,6 +133,21 @@ fn a_second_opener_of_an_image_is_turned_away() {
 }
 
 #[test]
+fn a_standby_waits_for_what_a_killed_one_still_holds() {
+    let (dir, host) = host();
+    let image = dir.path().join("image");
+    fs::write(&image, [0; 4096]).unwrap();
+    let first = super::super::open(&image, &host).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            drop(first);
+        });
+        assert!(super::super::open_for(&image, &host, "v", &super::super::ScsiSettings::default()).is_ok());
+    });
+}
+
+#[test]
 fn escapes_are_undone_and_odd_ones_kept() {
     assert_eq!(unescape(r"a\040b\134c"), r"a b\c");
     assert_eq!(unescape(r"\04"), r"\04");
