@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
 use formats::{ByteRange, Record, Seq};
 use serde::Serialize;
 
 use super::distribution::{Counter, Distribution};
 
 /// Ends of earlier writes that a write may continue: so many streams are told apart on a device.
-const STREAMS: usize = 32;
+const STREAMS: usize = u32::BITS as usize;
 /// A step to an address within so many bytes is near.
 const NEAR: u64 = 1 << 20;
 /// Volumes that are followed.
@@ -54,7 +55,7 @@ pub struct FlushReport {
 /// Follows writes of each volume.
 #[derive(Debug, Default)]
 pub(super) struct Sequentiality {
-    volumes: HashMap<u16, Streams>,
+    volumes: HashMap<u16, Streams, FixedState>,
     report: SequentialityReport,
     bytes: u64,
     sequential_bytes: u64,
@@ -62,8 +63,9 @@ pub(super) struct Sequentiality {
 
 #[derive(Debug)]
 struct Streams {
-    /// Ends, each with when it was used last.
-    ends: [(u64, u64); STREAMS],
+    ends: [u64; STREAMS],
+    /// When each end was used last.
+    used: [u64; STREAMS],
     uses: u64,
     last: u64,
 }
@@ -73,12 +75,17 @@ impl Streams {
     /// end that comes again; else the stream that was used longest ago is forgotten.
     fn follow(&mut self, begin: u64, end: u64) -> bool {
         self.uses += 1;
-        let continued = self.ends.iter().position(|(known, _)| *known == begin);
-        let again = || self.ends.iter().position(|(known, _)| *known == end);
-        let oldest = || (0..STREAMS).min_by_key(|place| self.ends[*place].1);
-        let place = continued.or_else(again).or_else(oldest).unwrap_or(0);
-        self.ends[place] = (end, self.uses);
+        let continued = self.place(begin);
+        let oldest = || (0..STREAMS).min_by_key(|place| self.used[*place]);
+        let place = continued.or_else(|| self.place(end)).or_else(oldest).unwrap_or(0);
+        (self.ends[place], self.used[place]) = (end, self.uses);
         continued.is_some()
+    }
+
+    /// The first place of an end. All are looked at, without a branch each.
+    fn place(&self, end: u64) -> Option<usize> {
+        let found = (0..STREAMS).fold(0, |found, place| found | u32::from(self.ends[place] == end) << place);
+        (found != 0).then(|| found.trailing_zeros() as usize)
     }
 }
 
@@ -87,7 +94,7 @@ impl Sequentiality {
         if self.volumes.len() >= VOLUMES && !self.volumes.contains_key(&volume) {
             return;
         }
-        let fresh = || Streams { ends: [(u64::MAX, 0); STREAMS], uses: 0, last: u64::MAX };
+        let fresh = || Streams { ends: [u64::MAX; STREAMS], used: [0; STREAMS], uses: 0, last: u64::MAX };
         let streams = self.volumes.entry(volume).or_insert_with(fresh);
         self.bytes = self.bytes.saturating_add(range.len);
         if streams.follow(range.offset, range.end()) {
@@ -210,7 +217,26 @@ mod tests {
         Record { seq: Seq(seq), dep: Seq(dep), volume, op, flags, range, status, origin }
     }
 
+    /// Looks at one end after the other.
+    fn naive(ends: &mut [(u64, u64); STREAMS], uses: u64, begin: u64, end: u64) -> bool {
+        let position = |wanted| ends.iter().position(|(known, _)| *known == wanted);
+        let continued = position(begin);
+        let oldest = || (0..STREAMS).min_by_key(|place| ends[*place].1);
+        let place = continued.or_else(|| position(end)).or_else(oldest).unwrap();
+        ends[place] = (end, uses);
+        continued.is_some()
+    }
+
     proptest! {
+        #[test]
+        fn streams_one_after_the_other(writes in proptest::collection::vec((0u64..80, 1u64..3), 1..500)) {
+            let mut streams = Streams { ends: [u64::MAX; STREAMS], used: [0; STREAMS], uses: 0, last: u64::MAX };
+            let mut model = [(u64::MAX, 0); STREAMS];
+            for (uses, (at, len)) in (1..).zip(writes) {
+                prop_assert_eq!(streams.follow(at, at + len), naive(&mut model, uses, at, at + len));
+            }
+        }
+
         /// Every two of a generation overlap in time; the next record does not overlap with its first.
         #[test]
         fn generations_overlap(lags in proptest::collection::vec(1u64..6, 1..100)) {

@@ -15,6 +15,7 @@ use pcap_file::pcapng::{PcapNgParseError, PcapNgParser};
 
 use crate::error::ReadError;
 use crate::meta::{Device, Section};
+use crate::packet::Packet;
 use crate::reader::{Assembly, Item, MAX_BLOCK, Tail};
 use chunks::{Chunk, Chunks, Next};
 
@@ -201,6 +202,12 @@ fn blocks(chunk: &Chunk, assembly: &mut Assembly) -> Result<(), ReadError> {
     let at = |rest: &[u8]| chunk.offset + (chunk.bytes.len() - rest.len()) as u64;
     while !rest.is_empty() {
         let offset = at(rest);
+        if let Some((len, packet)) = Packet::parse(rest, parser.state()) {
+            rest = &rest[len..];
+            assembly.packet(&packet, offset)?;
+            assembly.settle(offset + len as u64);
+            continue;
+        }
         let (behind, block) = match parser.next_block(rest) {
             Ok(parsed) => parsed,
             Err(PcapNgParseError::IncompleteBuffer(..)) if chunk.next == Next::Nothing => return Ok(()),
