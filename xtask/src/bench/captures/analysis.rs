@@ -1,4 +1,4 @@
-//! `bench captures`: how fast a capture is analysed, beside tshark on a slice of it.
+//! Analysis of a capture of made-up commands, beside tshark on a slice of it.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use comfy_table::{Table, presets};
 
-use crate::{interrupt, process, workspace};
+use super::Plan;
+use crate::{interrupt, process, rig, workspace};
 
 /// How often the memory of a program is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -23,17 +24,17 @@ struct Run {
     memory: u64,
 }
 
-/// The task: `records` commands without payload are analysed, and `slice` of them shown to tshark.
-pub(crate) fn run(records: u64, slice: u64) -> Result<()> {
-    let binary = workspace::release_binary()?;
+/// Measures and prints.
+pub(super) fn run(binary: &Path, plan: &Plan) -> Result<()> {
+    let Plan { records, slice, .. } = *plan;
     let build = ["build", "--quiet", "--release", "--package", "captures", "--example", "generate"];
     process::run(workspace::cargo().args(build))?;
-    let folder = tempfile::tempdir()?;
+    let folder = rig::scratch()?;
     let (whole, part) = (folder.path().join("whole.pcapng"), folder.path().join("part.pcapng"));
     let generate = workspace::target().join("release/examples/generate");
     process::run(Command::new(&generate).arg(&whole).arg(records.to_string()))?;
     process::run(Command::new(&generate).arg(&part).arg(slice.to_string()))?;
-    let mut analyze = Command::new(&binary);
+    let mut analyze = Command::new(binary);
     analyze.args(["analyze", "--json"]).arg(&whole);
     let mut runs = vec![measure("blkecho analyze", &mut analyze, &whole, records)?];
     if process::exists("tshark") {
