@@ -6,6 +6,7 @@ mod cpu;
 mod figures;
 mod journal;
 mod observer;
+mod rates;
 mod replay;
 mod replicate;
 

@@ -1,4 +1,5 @@
-//! Capture into a file while fio writes as fast as it can, beside dd that writes the same file to the same place.
+//! Capture into a file while fio writes as fast as it can, beside dd that writes the same file to the same place. When
+//! something is lost, because the application is not made to wait, the highest rate is looked for at which nothing is.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,12 +10,17 @@ use comfy_table::{Table, presets};
 
 use super::Plan;
 use super::recording::{Captured, Recording};
+use crate::bench::capture::parse_fio;
 use crate::bench::figures::{median, sorted};
+use crate::bench::rates::Rates;
 use crate::rig::{self, LoopDevice};
 use crate::{interrupt, process};
 
 /// Smaller than what is written by random writes, so that memory goes to the captures.
 const DISK_BYTES: u64 = 512 << 20;
+
+/// Runs that look for the highest rate at which nothing is lost.
+const SEARCH: usize = 6;
 
 /// A load that is captured.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +41,7 @@ struct Sample {
     bare: f64,
     /// fio, captured.
     observed: f64,
-    /// From the beginning of fio until the file was whole.
+    /// From the first write of fio until the file was whole.
     whole: f64,
     /// dd of the file.
     dd: f64,
@@ -53,13 +59,13 @@ pub(super) fn run(binary: &Path, plan: &Plan) -> Result<()> {
     let device = LoopDevice::create(&rig::memory_folder()?, "captures", DISK_BYTES)?;
     let bench = Bench { binary, device, folder: scratch.path().to_owned(), bytes: plan.mebibytes << 20 };
     // Every page of the backing file exists before anything is measured.
-    bench.fio(LOADS[1], DISK_BYTES)?;
+    bench.fio(LOADS[1], DISK_BYTES, None)?;
     for load in LOADS {
         let samples = (0..plan.rounds).map(|_| bench.sample(load)).collect::<Result<Vec<_>>>()?;
         println!("\ncapture to file: {}, {} rounds of {} MiB, depth 32", load.name, plan.rounds, plan.mebibytes);
         println!("{}", table(&samples, bench.bytes));
+        println!("{}", bench.without_loss(load, &samples)?);
     }
-    println!("goal: nothing lost");
     Ok(())
 }
 
@@ -72,28 +78,54 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn sample(&self, load: Load) -> Result<Sample> {
-        interrupt::check()?;
-        let bare = self.fio(load, self.bytes)?;
-        let (file, copy) = (self.folder.join("capture.pcapng"), self.folder.join("copy"));
-        let recording = Recording::start(self.binary, self.device.path(), &file, &[])?;
-        let begin = Instant::now();
-        let observed = self.fio(load, self.bytes)?;
-        let captured = recording.end()?;
-        let whole = begin.elapsed().as_secs_f64();
+        let bare = self.fio(load, self.bytes, None)?;
+        let sample = self.captured(load, None)?;
+        let (file, copy) = (self.file(), self.folder.join("copy"));
         let dd = dd(&file, &copy)?;
         [file, copy].iter().try_for_each(std::fs::remove_file)?;
-        Ok(Sample { bare, observed, whole, dd, captured })
+        Ok(Sample { bare, dd, ..sample })
     }
 
-    /// Seconds that it took.
-    fn fio(&self, load: Load, bytes: u64) -> Result<f64> {
+    fn file(&self) -> PathBuf {
+        self.folder.join("capture.pcapng")
+    }
+
+    /// A load that is captured, at a rate in MB/s when one is given.
+    fn captured(&self, load: Load, rate: Option<f64>) -> Result<Sample> {
+        interrupt::check()?;
+        let recording = Recording::start(self.binary, self.device.path(), &self.file(), &[])?;
+        let observed = self.fio(load, self.bytes, rate)?;
+        let ended = Instant::now();
+        let captured = recording.end()?;
+        Ok(Sample { observed, whole: observed + ended.elapsed().as_secs_f64(), captured, ..Sample::default() })
+    }
+
+    /// Tells at which rate nothing is lost.
+    fn without_loss(&self, load: Load, samples: &[Sample]) -> Result<String> {
+        let rate = |sample: &Sample| self.bytes as f64 / 1e6 / sample.observed;
+        if samples.iter().all(|sample| sample.captured.lost == 0) {
+            return Ok("nothing lost, at the full rate".to_owned());
+        }
+        let mut rates = Rates::from(median(&sorted(samples.iter().map(rate))));
+        // What was told with the full rate is not tried again.
+        rates.tried(rates.next(), false);
+        for _ in 0..SEARCH {
+            let rate = rates.next();
+            rates.tried(rate, self.captured(load, Some(rate))?.captured.lost == 0);
+        }
+        let held = rates.held().map_or("none was found".to_owned(), |rate| format!("{rate:.0} MB/s"));
+        Ok(format!("the full rate loses; the highest of {SEARCH} rates at which nothing is lost: {held}"))
+    }
+
+    /// Seconds in which it wrote.
+    fn fio(&self, load: Load, bytes: u64, rate: Option<f64>) -> Result<f64> {
         let mut command = Command::new("fio");
         command.args(["--name=load", "--ioengine=libaio", "--direct=1", "--iodepth=32", "--norandommap"]);
         command.arg(format!("--filename={}", self.device.path().display())).args(load.arguments);
         command.args([format!("--size={DISK_BYTES}"), format!("--io_size={bytes}")]);
-        let begin = Instant::now();
-        process::output(&mut command)?;
-        Ok(begin.elapsed().as_secs_f64())
+        command.args(rate.map(|rate| format!("--rate={}", (rate * 1e6) as u64)));
+        let (iops, commands) = parse_fio(&process::output(command.arg("--output-format=json"))?)?;
+        Ok(commands / iops)
     }
 }
 
