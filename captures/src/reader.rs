@@ -71,7 +71,7 @@ pub struct Tail {
 /// Reads a capture from any input.
 pub struct Reader<R: Read> {
     input: PcapNgReader<Counted<Chain<Cursor<Vec<u8>>, R>>>,
-    assembly: Assembly,
+    assembly: Assembly<VecDeque<Item>>,
     section: Section,
     tail: Option<Tail>,
 }
@@ -92,13 +92,31 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
+/// Gets what was put together.
+pub(crate) trait Sink {
+    /// An entry.
+    fn entry(&mut self, entry: CapturedEntry);
+    /// Something else.
+    fn other(&mut self, item: Item);
+}
+
+impl Sink for VecDeque<Item> {
+    fn entry(&mut self, entry: CapturedEntry) {
+        self.push_back(Item::Entry(Box::new(entry)));
+    }
+
+    fn other(&mut self, item: Item) {
+        self.push_back(item);
+    }
+}
+
 /// What is known between blocks.
 #[derive(Default)]
-pub(crate) struct Assembly {
+pub(crate) struct Assembly<S> {
     /// By interface; None of one that is no device's.
     pub(crate) interfaces: Vec<Option<Device>>,
     pub(crate) pending: Option<Pending>,
-    pub(crate) ready: VecDeque<Item>,
+    pub(crate) ready: S,
     /// Where the last whole thing ends.
     pub(crate) whole: u64,
     pub(crate) foreign: u64,
@@ -254,7 +272,7 @@ fn described<'a, T: DeserializeOwned>(
     value.map_err(|error| ReadError::Description { offset, what, error })
 }
 
-impl Assembly {
+impl<S: Sink> Assembly<S> {
     pub(crate) fn block(&mut self, block: Block<'_>, offset: u64) -> Result<(), ReadError> {
         match block {
             Block::InterfaceDescription(block) => self.interface(&block, offset),
@@ -288,7 +306,7 @@ impl Assembly {
             _ => None,
         });
         let statistics = described("the statistics", offset, common)?;
-        self.ready.extend(statistics.map(|statistics| Item::Statistics(Box::new(statistics))));
+        statistics.into_iter().for_each(|statistics| self.ready.other(Item::Statistics(Box::new(statistics))));
         Ok(())
     }
 
@@ -299,7 +317,7 @@ impl Assembly {
         match content {
             Content::Mark(text) => {
                 let at_ns = u64::try_from(packet.timestamp.as_nanos()).unwrap_or(u64::MAX);
-                self.ready.push_back(Item::Mark { at_ns, text: text.to_owned() });
+                self.ready.other(Item::Mark { at_ns, text: text.to_owned() });
                 Ok(())
             }
             Content::Entry { header, inline, inline_at, frames_len } => {
@@ -355,8 +373,7 @@ impl Assembly {
     }
 
     fn emit(&mut self, pending: Pending) -> Result<(), ReadError> {
-        let entry = pending.entry()?;
-        self.ready.push_back(Item::Entry(Box::new(entry)));
+        self.ready.entry(pending.entry()?);
         Ok(())
     }
 }

@@ -137,8 +137,10 @@ impl Core {
 
     /// When an entry is to be issued. What has no time of its own is so at once.
     fn time_of(&mut self, entry: &Waiting, now: u64) -> u64 {
-        let (Pace::Percent(percent), Some(origin)) = (self.pace, entry.origin()) else { return now };
+        let Some(origin) = entry.origin() else { return now };
+        // Without a pace too: what was recorded is told beside what came of it.
         let begin = *self.recorded_begin.get_or_insert(origin.issued_ns);
+        let Pace::Percent(percent) = self.pace else { return now };
         let after = u128::from(origin.issued_ns.saturating_sub(begin)) * 100 / u128::from(percent.max(1));
         self.begin.saturating_add(after as u64)
     }
