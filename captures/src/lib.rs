@@ -29,6 +29,7 @@ mod meta;
 mod moment;
 mod option;
 mod output;
+mod packet;
 mod reader;
 pub mod rebuild;
 mod scan;

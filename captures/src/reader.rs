@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io::{Chain, Cursor, ErrorKind, Read};
 
 use formats::{Crc32c, Entry, EntryHeader};
-use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
 use pcap_file::pcapng::blocks::interface_statistics::{InterfaceStatisticsBlock, InterfaceStatisticsOption};
 use pcap_file::pcapng::blocks::opt_common::CommonOption;
@@ -16,6 +15,7 @@ use crate::error::ReadError;
 use crate::fc;
 use crate::meta::{Device, FORMAT, Section, Statistics};
 use crate::option::{self, Content, PRIVATE_ENTERPRISE_NUMBER};
+use crate::packet::Packet;
 
 /// Largest block that is read, in bytes: far above what the writer makes.
 pub(crate) const MAX_BLOCK: usize = 1 << 20;
@@ -71,7 +71,7 @@ pub struct Tail {
 /// Reads a capture from any input.
 pub struct Reader<R: Read> {
     input: PcapNgReader<Counted<Chain<Cursor<Vec<u8>>, R>>>,
-    assembly: Assembly,
+    assembly: Assembly<VecDeque<Item>>,
     section: Section,
     tail: Option<Tail>,
 }
@@ -92,13 +92,31 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
+/// Gets what was put together.
+pub(crate) trait Sink {
+    /// An entry.
+    fn entry(&mut self, entry: CapturedEntry);
+    /// Something else.
+    fn other(&mut self, item: Item);
+}
+
+impl Sink for VecDeque<Item> {
+    fn entry(&mut self, entry: CapturedEntry) {
+        self.push_back(Item::Entry(Box::new(entry)));
+    }
+
+    fn other(&mut self, item: Item) {
+        self.push_back(item);
+    }
+}
+
 /// What is known between blocks.
 #[derive(Default)]
-pub(crate) struct Assembly {
+pub(crate) struct Assembly<S> {
     /// By interface; None of one that is no device's.
     pub(crate) interfaces: Vec<Option<Device>>,
     pub(crate) pending: Option<Pending>,
-    pub(crate) ready: VecDeque<Item>,
+    pub(crate) ready: S,
     /// Where the last whole thing ends.
     pub(crate) whole: u64,
     pub(crate) foreign: u64,
@@ -254,11 +272,11 @@ fn described<'a, T: DeserializeOwned>(
     value.map_err(|error| ReadError::Description { offset, what, error })
 }
 
-impl Assembly {
+impl<S: Sink> Assembly<S> {
     pub(crate) fn block(&mut self, block: Block<'_>, offset: u64) -> Result<(), ReadError> {
         match block {
             Block::InterfaceDescription(block) => self.interface(&block, offset),
-            Block::EnhancedPacket(block) => self.packet(&block, offset),
+            Block::EnhancedPacket(block) => self.packet(&Packet::from(&block), offset),
             Block::InterfaceStatistics(block) => self.statistics(&block, offset),
             Block::SectionHeader(_) => Err(ReadError::SecondSection { offset }),
             _ => Ok(()),
@@ -288,25 +306,25 @@ impl Assembly {
             _ => None,
         });
         let statistics = described("the statistics", offset, common)?;
-        self.ready.extend(statistics.map(|statistics| Item::Statistics(Box::new(statistics))));
+        statistics.into_iter().for_each(|statistics| self.ready.other(Item::Statistics(Box::new(statistics))));
         Ok(())
     }
 
-    fn packet(&mut self, block: &EnhancedPacketBlock<'_>, offset: u64) -> Result<(), ReadError> {
-        let Some(ours) = ours(block) else { return self.frame(block) };
+    pub(crate) fn packet(&mut self, packet: &Packet<'_>, offset: u64) -> Result<(), ReadError> {
+        let Some(ours) = packet.ours else { return self.frame(packet) };
         self.give_up(offset)?;
         let content = option::decode(ours).map_err(|error| ReadError::Record { offset, error })?;
         match content {
             Content::Mark(text) => {
-                let at_ns = u64::try_from(block.timestamp.as_nanos()).unwrap_or(u64::MAX);
-                self.ready.push_back(Item::Mark { at_ns, text: text.to_owned() });
+                let at_ns = u64::try_from(packet.timestamp.as_nanos()).unwrap_or(u64::MAX);
+                self.ready.other(Item::Mark { at_ns, text: text.to_owned() });
                 Ok(())
             }
             Content::Entry { header, inline, inline_at, frames_len } => {
-                self.pending = Some(Pending {
+                let pending = Pending {
                     offset,
-                    interface: block.interface_id,
-                    number: fc::exchange_number(&block.data),
+                    interface: packet.interface,
+                    number: fc::exchange_number(packet.data),
                     header,
                     inline_at: inline_at as usize,
                     frames_len: frames_len.into(),
@@ -314,22 +332,26 @@ impl Assembly {
                     content: Vec::new(),
                     inline: inline.to_vec(),
                     rest: Vec::new(),
-                });
-                self.complete()
+                };
+                if frames_len == 0 {
+                    return self.emit(pending);
+                }
+                self.pending = Some(pending);
+                Ok(())
             }
         }
     }
 
     /// A packet without a record: data of the entry that waits, an answer, or a stranger.
-    fn frame(&mut self, block: &EnhancedPacketBlock<'_>) -> Result<(), ReadError> {
-        let data = fc::data_frame(&block.data);
+    fn frame(&mut self, packet: &Packet<'_>) -> Result<(), ReadError> {
+        let data = fc::data_frame(packet.data);
         match (&mut self.pending, data) {
-            (Some(pending), Some(data)) if pending.takes(block, data) => {
-                pending.take(block, data);
+            (Some(pending), Some(data)) if pending.takes(packet, data) => {
+                pending.take(packet, data);
                 self.complete()
             }
             _ => {
-                let known = data.is_some() || fc::is_response(&block.data);
+                let known = data.is_some() || fc::is_response(packet.data);
                 self.foreign += u64::from(!known);
                 Ok(())
             }
@@ -351,34 +373,21 @@ impl Assembly {
     }
 
     fn emit(&mut self, pending: Pending) -> Result<(), ReadError> {
-        let entry = pending.entry()?;
-        self.ready.push_back(Item::Entry(Box::new(entry)));
+        self.ready.entry(pending.entry()?);
         Ok(())
     }
 }
 
-/// The bytes of our option on a packet.
-fn ours<'a>(block: &'a EnhancedPacketBlock<'_>) -> Option<&'a [u8]> {
-    block.options.iter().find_map(|option| match option {
-        EnhancedPacketOption::Common(CommonOption::CustomBinaryCopiable(custom))
-            if custom.pen == PRIVATE_ENTERPRISE_NUMBER && option::is_ours(&custom.value) =>
-        {
-            Some(&*custom.value)
-        }
-        _ => None,
-    })
-}
-
 impl Pending {
     /// Whether these data are the next of this entry.
-    fn takes(&self, block: &EnhancedPacketBlock<'_>, data: fc::DataFrame) -> bool {
-        let mine = block.interface_id == self.interface && Some(data.number) == self.number;
+    fn takes(&self, packet: &Packet<'_>, data: fc::DataFrame) -> bool {
+        let mine = packet.interface == self.interface && Some(data.number) == self.number;
         mine && u64::from(data.offset) >= self.passed && u64::from(data.offset) < self.frames_len
     }
 
     /// Keeps what continues what was kept; after a hole nothing does.
-    fn take(&mut self, block: &EnhancedPacketBlock<'_>, data: fc::DataFrame) {
-        let (bytes, offset) = (block.data.get(fc::FRAME_HEADER..).unwrap_or_default(), u64::from(data.offset));
+    fn take(&mut self, packet: &Packet<'_>, data: fc::DataFrame) {
+        let (bytes, offset) = (packet.data.get(fc::FRAME_HEADER..).unwrap_or_default(), u64::from(data.offset));
         // No more than the header says, and it has a limit.
         let room = self.frames_len.saturating_sub(offset) as usize;
         let bytes = &bytes[..bytes.len().min(room)];
@@ -390,7 +399,7 @@ impl Pending {
         if (self.inline_at + self.rest.len()) as u64 == offset + content.len() as u64 {
             self.rest.extend_from_slice(rest);
         }
-        self.passed = offset + u64::from(block.original_len).saturating_sub(fc::FRAME_HEADER as u64);
+        self.passed = offset + u64::from(packet.original_len).saturating_sub(fc::FRAME_HEADER as u64);
     }
 
     fn entry(self) -> Result<CapturedEntry, ReadError> {
@@ -398,7 +407,7 @@ impl Pending {
         inline.extend_from_slice(&rest);
         let kept = (content.len() + inline.len()) as u64;
         let missing = u64::from(header.payload.len).saturating_sub(kept) as u32;
-        if missing == 0 && Crc32c::of_parts(&[&content, &inline]) != header.payload.crc {
+        if missing == 0 && checksum(&content, &inline) != header.payload.crc {
             let seq = match &header.entry {
                 Entry::Record(record) => record.seq.0,
                 Entry::Gap(gap) => gap.first.0,
@@ -407,5 +416,13 @@ impl Pending {
             return Err(ReadError::Checksum { offset: self.offset, seq });
         }
         Ok(CapturedEntry { header, content, trailer: inline, missing })
+    }
+}
+
+/// Of both together. Parts that are empty are the rule, and many together cost more.
+fn checksum(content: &[u8], inline: &[u8]) -> Crc32c {
+    match (content, inline) {
+        (whole, []) | ([], whole) => Crc32c::of(whole),
+        parts => Crc32c::of_parts(&[parts.0, parts.1]),
     }
 }

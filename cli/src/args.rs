@@ -14,7 +14,7 @@ use crate::commands::rebuild::Rebuild;
 use crate::commands::replay::Replay;
 use crate::exit::EXIT_CODES;
 use crate::filter::FilterArgs;
-use crate::scsi::ScsiArgs;
+use crate::scsi::{SCSI_TARGETS, ScsiArgs};
 use crate::select::SelectArgs;
 use crate::units::{Size, Sync, Time};
 
@@ -296,7 +296,7 @@ pub(crate) struct Standby {
     #[arg(long, alias = "yes-write")]
     pub(crate) overwrite: bool,
     /// How SCSI targets are used.
-    #[command(flatten, next_help_heading = "SCSI targets (/dev/sgN, /dev/bsg/H:C:T:L, sg:/dev/sdX)")]
+    #[command(flatten, next_help_heading = SCSI_TARGETS)]
     pub(crate) scsi: ScsiArgs,
 }
 

@@ -202,10 +202,10 @@ impl Config {
         or_this(&mut args.depth, file.depth);
         or_this(&mut args.control, file.control);
         or_these(&mut args.scsi.maps, file.maps);
-        or_this(&mut args.scsi.opaque, file.opaque);
-        or_these(&mut args.scsi.retries, file.retries);
-        or_these(&mut args.scsi.timeouts, file.scsi_timeouts);
-        args.scsi.reproduce_unreadable |= file.reproduce_unreadable;
+        or_this(&mut args.scsi.rules.opaque, file.opaque);
+        or_these(&mut args.scsi.rules.retries, file.retries);
+        or_these(&mut args.scsi.rules.timeouts, file.scsi_timeouts);
+        args.scsi.rules.reproduce_unreadable |= file.reproduce_unreadable;
         args.serial |= file.serial;
         args.insecure |= file.insecure;
     }
@@ -226,7 +226,7 @@ fn or_these<T>(flags: &mut Vec<T>, file: Vec<T>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scsi::ScsiArgs;
+    use crate::scsi::{ScsiArgs, ScsiRules};
 
     fn load(text: &str) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
@@ -295,11 +295,14 @@ mod tests {
         let text = "[standby]\nmaps = ['a:lba=8']\nopaque = 'ignore'\nreproduce-unreadable = true\nretries = \
                     ['busy=9']\nscsi-timeouts = ['0x35=4m']";
         let mut args = Standby {
-            scsi: ScsiArgs { opaque: Some("issue".parse().unwrap()), ..Default::default() },
+            scsi: ScsiArgs {
+                rules: ScsiRules { opaque: Some("issue".parse().unwrap()), ..Default::default() },
+                ..Default::default()
+            },
             ..Standby::default()
         };
         load(text).unwrap().fill_standby(&mut args);
-        let (settings, words) = (args.scsi.settings().unwrap(), &args.scsi);
+        let (settings, words) = (args.scsi.settings().unwrap(), &args.scsi.rules);
         assert_eq!(settings.mapping("a").lba_offset, 8);
         assert_eq!(words.opaque, Some("issue".parse().unwrap()));
         assert!(settings.policy.reproduce_unreadable && words.retries.len() == 1 && words.timeouts.len() == 1);

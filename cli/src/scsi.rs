@@ -1,4 +1,4 @@
-//! What is said about SCSI targets: flags of `standby` and keys of its section, read by the same rules.
+//! What is said about SCSI targets: flags of `standby` and `replay` and keys of the former's section, read by the same rules.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,6 +12,9 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use crate::exit::{Done, Exit, Failure};
 use crate::units::{NotATime, Time};
 
+/// Heading of these flags in the help.
+pub(crate) const SCSI_TARGETS: &str = "SCSI targets (/dev/sgN, /dev/bsg/H:C:T:L, sg:/dev/sdX)";
+
 /// Most attempts of one class, and the longest time of one: a month.
 const MOST_ATTEMPTS: u32 = 1_000_000;
 const MOST_TIME: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -22,6 +25,14 @@ pub(crate) struct ScsiArgs {
     /// How a volume is put onto its SCSI target: blocks added to each address, the LUN it stands for; never other blocks
     #[arg(long = "map", value_name = "NAME:lba=N,lun=N")]
     pub(crate) maps: Vec<MapArg>,
+    /// What holds for all of them.
+    #[command(flatten)]
+    pub(crate) rules: ScsiRules,
+}
+
+/// Flags about SCSI targets that hold for every volume.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ScsiRules {
     /// What becomes of SCSI commands that are in no table, such as vendors': stop, reread (everything), ignore or issue
     /// [default: stop]
     #[arg(long, value_name = "RULE")]
@@ -40,10 +51,17 @@ pub(crate) struct ScsiArgs {
 impl ScsiArgs {
     /// What they come to.
     pub(crate) fn settings(&self) -> Done<ScsiSettings> {
+        self.rules.settings(&self.maps)
+    }
+}
+
+impl ScsiRules {
+    /// What they come to, with these mappings.
+    pub(crate) fn settings(&self, maps: &[MapArg]) -> Done<ScsiSettings> {
         let mut settings = ScsiSettings::default();
-        for MapArg { name, mapping } in &self.maps {
+        for MapArg { name, mapping } in maps {
             if settings.mappings.insert(name.clone(), *mapping).is_some() {
-                let text = format!("volume {name} is mapped twice: write one --map {name}:lba=N,lun=N");
+                let text = format!("volume {name} is mapped twice: write NAME:lba=N,lun=N once for each");
                 return Err(Failure::text(Exit::Usage, text));
             }
         }
@@ -202,13 +220,13 @@ mod tests {
 
     #[test]
     fn flags_become_settings() {
-        let args = ScsiArgs {
-            maps: vec!["a:lba=8".parse().unwrap()],
+        let rules = ScsiRules {
             opaque: Some("reread".parse().unwrap()),
             reproduce_unreadable: true,
             retries: vec!["long-operation=7/2h".parse().unwrap(), "busy=9".parse().unwrap()],
             timeouts: vec!["0x35=4m".parse().unwrap()],
         };
+        let args = ScsiArgs { maps: vec!["a:lba=8".parse().unwrap()], rules };
         let settings = args.settings().unwrap();
         assert_eq!((settings.mapping("a").lba_offset, settings.mapping("b")), (8, Mapping::default()));
         assert_eq!((settings.policy.opaque, settings.policy.reproduce_unreadable), (OpaqueRule::ReRead, true));

@@ -192,5 +192,11 @@ fn a_target_that_must_not_be_written_is_refused() {
     refused(&["--to", &scene.capture.display().to_string()], 6, "the capture itself");
     refused(&["--to", &scene.path("none").display().to_string()], 6, "does not exist");
     refused(&["--map", "x=/dev/null"], 2, "no volume x");
+    let large = scene.path("large").display().to_string();
+    std::fs::write(&large, vec![0; SIZE as usize]).expect("written");
+    refused(&["--to", &large, "--scsi-map", "data:lba=8"], 6, "takes no SCSI commands");
+    refused(&["--to", &large, "--scsi-map", "other:lba=8"], 2, "other, which is not replayed");
+    refused(&["--to", &large, "--opaque", "reread"], 2, "stop, ignore or issue");
+    refused(&["--to", &large, "--retries", "bussy=1"], 2, "no class of retries");
     refused(&[], 2, "--to");
 }

@@ -6,7 +6,7 @@ use formats::{Entry, Gap, PayloadEncoding, Record};
 
 use super::content::{ContentSums, Sampler};
 use crate::meta::{Device, Statistics};
-use crate::reader::{CapturedEntry, Item};
+use crate::reader::{CapturedEntry, Item, Sink};
 use crate::scan::Batch;
 
 /// Parts that are looked at thoroughly: a small capture as a whole.
@@ -32,20 +32,39 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Looks at a part.
-    pub(super) fn of(part: Batch) -> Self {
-        let mut sampler = Sampler::new(part.index < THOROUGH_PARTS);
-        let mut content = ContentSums::default();
-        let facts = part.items.into_iter().map(|item| fact(item, &mut content, &mut sampler)).collect();
+    /// Those of a part that was gathered.
+    pub(super) fn of(part: Batch<Gathered>) -> Self {
+        let Gathered { facts, content, .. } = part.items;
         Self { devices: part.devices, facts, content }
     }
 }
 
-fn fact(item: Item, content: &mut ContentSums, sampler: &mut Sampler) -> Fact {
-    match item {
-        Item::Entry(entry) => entry_fact(&entry, content, sampler),
-        Item::Mark { at_ns, text } => Fact::Mark(at_ns, text),
-        Item::Statistics(statistics) => Fact::Statistics(statistics),
+/// Looks at a part while it is read.
+pub(super) struct Gathered {
+    sampler: Sampler,
+    facts: Vec<Fact>,
+    content: ContentSums,
+}
+
+impl Gathered {
+    /// Nothing yet of the part with this index.
+    pub(super) fn begin(index: u64) -> Self {
+        let sampler = Sampler::new(index < THOROUGH_PARTS);
+        Self { sampler, facts: Vec::new(), content: ContentSums::default() }
+    }
+}
+
+impl Sink for Gathered {
+    fn entry(&mut self, entry: CapturedEntry) {
+        self.facts.push(entry_fact(&entry, &mut self.content, &mut self.sampler));
+    }
+
+    fn other(&mut self, item: Item) {
+        match item {
+            Item::Entry(entry) => self.entry(*entry),
+            Item::Mark { at_ns, text } => self.facts.push(Fact::Mark(at_ns, text)),
+            Item::Statistics(statistics) => self.facts.push(Fact::Statistics(statistics)),
+        }
     }
 }
 

@@ -10,7 +10,13 @@ use foldhash::fast::FixedState;
 /// Counts keys, with a `V` beside each.
 #[derive(Debug)]
 pub(crate) struct Frequent<V> {
-    counts: HashMap<u64, (u64, V), FixedState>,
+    /// Where each key stands in the lists. These are apart, so that looking for a key and counting touch little memory.
+    places: HashMap<u64, u32, FixedState>,
+    keys: Vec<u64>,
+    counts: Vec<u64>,
+    values: Vec<V>,
+    /// Where the key that was counted last stands: it is often asked for next.
+    recent: usize,
     room: usize,
     error: u64,
 }
@@ -18,34 +24,71 @@ pub(crate) struct Frequent<V> {
 impl<V: Default> Frequent<V> {
     /// Keeps `room` keys at most.
     pub(crate) fn new(room: usize) -> Self {
-        Self { counts: HashMap::with_capacity_and_hasher(room, FixedState::default()), room: room.max(2), error: 0 }
+        let room = room.clamp(2, u32::MAX as usize);
+        Self {
+            places: HashMap::with_capacity_and_hasher(room, FixedState::default()),
+            keys: Vec::with_capacity(room),
+            counts: Vec::with_capacity(room),
+            values: Vec::with_capacity(room),
+            recent: 0,
+            room,
+            error: 0,
+        }
     }
 
     /// Counts `key` and gives what is kept beside it.
     pub(crate) fn add(&mut self, key: u64) -> &mut V {
-        if self.counts.len() >= self.room && !self.counts.contains_key(&key) {
-            self.shrink();
-        }
-        let (count, value) = self.counts.entry(key).or_default();
-        *count += 1;
-        value
+        let place = self.place(key).unwrap_or_else(|| self.insert(key));
+        self.recent = place;
+        self.counts[place] += 1;
+        &mut self.values[place]
     }
 
     /// What is kept beside `key`, if it is there.
     pub(crate) fn get_mut(&mut self, key: u64) -> Option<&mut V> {
-        self.counts.get_mut(&key).map(|(_, value)| value)
+        self.place(key).map(|place| &mut self.values[place])
+    }
+
+    fn place(&self, key: u64) -> Option<usize> {
+        match self.keys.get(self.recent) {
+            Some(recent) if *recent == key => Some(self.recent),
+            _ => self.places.get(&key).map(|place| *place as usize),
+        }
+    }
+
+    /// A place for a key that has none.
+    fn insert(&mut self, key: u64) -> usize {
+        if self.keys.len() >= self.room {
+            self.shrink();
+        }
+        let place = self.keys.len();
+        self.places.insert(key, place as u32);
+        self.keys.push(key);
+        self.counts.push(0);
+        self.values.push(V::default());
+        place
     }
 
     fn shrink(&mut self) {
-        let mut counts: Vec<u64> = self.counts.values().map(|(count, _)| *count).collect();
+        let mut counts = self.counts.clone();
         let middle = counts.len() / 2;
         let (_, median, _) = counts.select_nth_unstable(middle);
         let median = *median;
         self.error += median;
-        self.counts.retain(|_, (count, _)| {
-            *count = count.saturating_sub(median);
-            *count > 0
-        });
+        self.places.clear();
+        let mut kept = 0;
+        for place in 0..self.keys.len() {
+            if self.counts[place] > median {
+                self.keys[kept] = self.keys[place];
+                self.counts[kept] = self.counts[place] - median;
+                self.values.swap(kept, place);
+                self.places.insert(self.keys[kept], kept as u32);
+                kept += 1;
+            }
+        }
+        self.keys.truncate(kept);
+        self.counts.truncate(kept);
+        self.values.truncate(kept);
     }
 
     /// By how much a count may be too low.
@@ -55,7 +98,8 @@ impl<V: Default> Frequent<V> {
 
     /// The keys, those with the highest counts first.
     pub(crate) fn top(&self, most: usize) -> Vec<(u64, u64, &V)> {
-        let mut all: Vec<_> = self.counts.iter().map(|(key, (count, value))| (*key, *count, value)).collect();
+        let counted = self.keys.iter().zip(&self.counts).zip(&self.values);
+        let mut all: Vec<_> = counted.map(|((key, count), value)| (*key, *count, value)).collect();
         all.sort_unstable_by_key(|(key, count, _)| (std::cmp::Reverse(*count), *key));
         all.truncate(most);
         all
@@ -80,11 +124,16 @@ mod tests {
             }
             let top = frequent.top(usize::MAX);
             prop_assert!(top.len() <= 12);
-            for (key, count, _) in &top {
+            for (key, count, since) in &top {
                 prop_assert!(*count <= naive[key] && naive[key] <= count + frequent.error());
+                prop_assert!(count <= since && **since <= naive[key]);
             }
+            let kept: HashMap<u64, u64> = top.iter().map(|(key, _, since)| (*key, **since)).collect();
             for (key, _) in naive.iter().filter(|(_, count)| **count > frequent.error()) {
-                prop_assert!(top.iter().any(|(other, ..)| other == key));
+                prop_assert!(kept.contains_key(key));
+            }
+            for key in 0..40 {
+                prop_assert_eq!(frequent.get_mut(key).copied(), kept.get(&key).copied());
             }
         }
     }

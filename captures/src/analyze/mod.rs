@@ -30,7 +30,7 @@ use crate::meta::{Device, Section, Statistics};
 use crate::scan::{End, Scan};
 use content::Contents;
 use distribution::Counter;
-use facts::{Fact, Facts};
+use facts::{Fact, Facts, Gathered};
 use origins::{Failures, Origins};
 use overwrite::Overwrites;
 use pattern::{Concurrency, Flushes, Sequentiality};
@@ -60,7 +60,7 @@ const DEVICES: usize = 1024;
 /// When it is no capture, is damaged or cannot be read. What was found until then is not told: it would look like all.
 pub fn analyze<R: Read + Send>(scan: Scan<R>, mut progress: impl FnMut(u64)) -> Result<Report, ReadError> {
     let mut analysis = Analysis { section: scan.section().clone(), ..Analysis::default() };
-    let end = scan.run(Facts::of, |facts, bytes| {
+    let end = scan.gather(Gathered::begin, Facts::of, |facts, bytes| {
         analysis.part(facts);
         progress(bytes);
         Ok::<_, ReadError>(())

@@ -1,11 +1,12 @@
 //! Cuts a capture into chunks that can be read apart: each begins where an entry begins.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::sync::Arc;
 
 use crate::error::ReadError;
 use crate::meta::Section;
 use crate::option::{self, PRIVATE_ENTERPRISE_NUMBER};
+use crate::packet::{CUSTOM_BYTES, PACKET};
 use crate::reader::{MAX_BLOCK, Reader};
 
 /// A chunk without any place to cut ends here: far more than the largest entry has.
@@ -17,12 +18,8 @@ const MOST_INTERFACES: usize = 1 << 17;
 
 /// Type of an interface description block.
 const INTERFACE: u32 = 1;
-/// Type of an enhanced packet block.
-const PACKET: u32 = 6;
 /// Bytes of an enhanced packet block before its data, and of the length after its options.
 const PACKET_HEAD: usize = 28;
-/// Code of a custom option with bytes that may be copied (pcapng 3.5.1).
-const CUSTOM_BYTES: u16 = 2989;
 
 /// A stretch of whole blocks; only the last one of a file may end in the middle of one.
 pub(crate) struct Chunk {
@@ -137,19 +134,8 @@ impl<R: Read> Chunks<R> {
 
 /// Appends up to `most` bytes of `input`; fewer at its end only.
 fn take(input: &mut impl Read, most: usize, bytes: &mut Vec<u8>) -> std::io::Result<usize> {
-    let start = bytes.len();
-    bytes.resize(start + most, 0);
-    let mut filled = start;
-    let outcome = loop {
-        match input.read(&mut bytes[filled..]) {
-            Ok(0) => break Ok(()),
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => break Err(error),
-        }
-    };
-    bytes.truncate(filled);
-    outcome.map(|()| filled - start)
+    bytes.reserve(most);
+    input.take(most as u64).read_to_end(bytes)
 }
 
 fn look(bytes: &[u8], big_endian: bool) -> Option<Look> {

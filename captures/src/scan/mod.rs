@@ -6,7 +6,7 @@
 
 mod chunks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,8 @@ use pcap_file::pcapng::{PcapNgParseError, PcapNgParser};
 
 use crate::error::ReadError;
 use crate::meta::{Device, Section};
-use crate::reader::{Assembly, Item, MAX_BLOCK, Tail};
+use crate::packet::Packet;
+use crate::reader::{Assembly, Item, MAX_BLOCK, Sink, Tail};
 use chunks::{Chunk, Chunks, Next};
 
 /// About as long is a chunk: long enough that threads seldom meet, short enough for their caches.
@@ -32,13 +33,13 @@ pub struct Scan<R> {
 
 /// A stretch of a capture.
 #[derive(Debug)]
-pub struct Batch {
+pub struct Batch<S = Vec<Item>> {
     /// Counts parts, from 0.
     pub index: u64,
     /// Devices that are described in it: in general all in the first part.
     pub devices: Vec<Device>,
     /// What it holds.
-    pub items: Vec<Item>,
+    pub items: S,
 }
 
 /// How reading ended.
@@ -99,6 +100,23 @@ impl<R: Read + Send> Scan<R> {
     pub fn run<T: Send, E: From<ReadError>>(
         self,
         map: impl Fn(Batch) -> T + Sync,
+        fold: impl FnMut(T, u64) -> Result<(), E>,
+    ) -> Result<End, E> {
+        let end = |part: Batch<VecDeque<Item>>| {
+            let Batch { index, devices, items } = part;
+            map(Batch { index, devices, items: items.into() })
+        };
+        self.gather(|_| VecDeque::new(), end, fold)
+    }
+
+    /// The same for who needs no items: each part is gathered by what `begin` makes, with its index, and given to `map`.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) fn gather<S: Sink, T: Send, E: From<ReadError>>(
+        self,
+        begin: impl Fn(u64) -> S + Sync,
+        map: impl Fn(Batch<S>) -> T + Sync,
         mut fold: impl FnMut(T, u64) -> Result<(), E>,
     ) -> Result<End, E> {
         let (free, buffers) = channel();
@@ -106,11 +124,15 @@ impl<R: Read + Send> Scan<R> {
         (0..in_flight).for_each(|_| free.send(Vec::new()).unwrap_or_default());
         let (done, decoded) = sync_channel::<Handed<T>>(in_flight);
         let source = Mutex::new((self.chunks, buffers));
+        let decode = |chunk: Chunk| {
+            let sink = begin(chunk.index);
+            decode(chunk, sink, &map)
+        };
         std::thread::scope(|scope| {
             for _ in 0..self.threads {
                 let done = done.clone();
-                let (source, map) = (&source, &map);
-                scope.spawn(move || work(source, map, &done));
+                let (source, decode) = (&source, &decode);
+                scope.spawn(move || work(source, decode, &done));
             }
             drop(done);
             in_order(decoded, free, &mut fold)
@@ -121,7 +143,7 @@ impl<R: Read + Send> Scan<R> {
 /// One thread: takes chunks until there are none.
 fn work<R: Read, T>(
     source: &Mutex<(Chunks<R>, Receiver<Vec<u8>>)>,
-    map: &impl Fn(Batch) -> T,
+    decode: &impl Fn(Chunk) -> Decoded<T>,
     done: &SyncSender<Handed<T>>,
 ) {
     loop {
@@ -133,7 +155,7 @@ fn work<R: Read, T>(
         };
         let handed = match chunk {
             Ok(None) => return,
-            Ok(Some(chunk)) => Ok(decode(chunk, map)),
+            Ok(Some(chunk)) => Ok(decode(chunk)),
             Err(error) => Err(error),
         };
         let ended = handed.is_err();
@@ -178,14 +200,13 @@ impl End {
     }
 }
 
-fn decode<T>(chunk: Chunk, map: &impl Fn(Batch) -> T) -> Decoded<T> {
-    let mut assembly = Assembly { whole: chunk.offset, ..Assembly::default() };
+fn decode<S: Sink, T>(chunk: Chunk, ready: S, map: &impl Fn(Batch<S>) -> T) -> Decoded<T> {
+    let mut assembly = Assembly { interfaces: Vec::new(), pending: None, ready, whole: chunk.offset, foreign: 0 };
     let outcome = blocks(&chunk, &mut assembly);
-    let devices = std::mem::take(&mut assembly.interfaces).into_iter().flatten().collect();
-    let items = std::mem::take(&mut assembly.ready).into();
+    let devices = assembly.interfaces.into_iter().flatten().collect();
     Decoded {
         index: chunk.index,
-        mapped: map(Batch { index: chunk.index, devices, items }),
+        mapped: map(Batch { index: chunk.index, devices, items: assembly.ready }),
         end: chunk.offset + chunk.bytes.len() as u64,
         whole: assembly.whole,
         foreign: assembly.foreign,
@@ -195,12 +216,18 @@ fn decode<T>(chunk: Chunk, map: &impl Fn(Batch) -> T) -> Decoded<T> {
 }
 
 /// Decodes the blocks of a chunk.
-fn blocks(chunk: &Chunk, assembly: &mut Assembly) -> Result<(), ReadError> {
+fn blocks(chunk: &Chunk, assembly: &mut Assembly<impl Sink>) -> Result<(), ReadError> {
     let mut parser = parser(&chunk.preamble)?;
     let mut rest = chunk.bytes.as_slice();
     let at = |rest: &[u8]| chunk.offset + (chunk.bytes.len() - rest.len()) as u64;
     while !rest.is_empty() {
         let offset = at(rest);
+        if let Some((len, packet)) = Packet::parse(rest, parser.state()) {
+            rest = &rest[len..];
+            assembly.packet(&packet, offset)?;
+            assembly.settle(offset + len as u64);
+            continue;
+        }
         let (behind, block) = match parser.next_block(rest) {
             Ok(parsed) => parsed,
             Err(PcapNgParseError::IncompleteBuffer(..)) if chunk.next == Next::Nothing => return Ok(()),

@@ -8,7 +8,8 @@ use captures::{Device, Excerpt, ExcerptError, Expected, LeftOut, Moment, Part};
 use clap::Args;
 use formats::{ByteRange, Op};
 use replayer::paced::{Fidelity, Options, Pace, Paced, PacedError, Quantiles, Targets};
-use replayer::target::{Host, Target};
+use replayer::target::{Host, ScsiSettings, Target, open_for};
+use replication::errors::OpaqueRule;
 use serde::Serialize;
 
 use super::{print, print_json};
@@ -17,6 +18,7 @@ use crate::exit::{Done, Exit, Failure, OrExit};
 use crate::node::standby::refuse_precious;
 use crate::offline;
 use crate::progress::byte_bar;
+use crate::scsi::{MapArg, SCSI_TARGETS, ScsiRules};
 use crate::signals::Stop;
 use crate::units::{Size, bytes};
 
@@ -74,6 +76,12 @@ pub(crate) struct Replay {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// How a volume is put onto its SCSI target: blocks added to each address, the LUN it stands for; never other blocks
+    #[arg(long, value_name = "NAME:lba=N,lun=N", help_heading = SCSI_TARGETS)]
+    scsi_map: Vec<MapArg>,
+    /// How SCSI targets are used.
+    #[command(flatten, next_help_heading = SCSI_TARGETS)]
+    scsi: ScsiRules,
 }
 
 fn percent(text: &str) -> Result<u32, String> {
@@ -168,8 +176,22 @@ fn volumes(args: &Replay, devices: &[Device]) -> Done<Vec<(Device, PathBuf)>> {
     args.map.iter().map(named).collect()
 }
 
+/// What is said about SCSI targets.
+fn scsi_settings(args: &Replay, volumes: &[(Device, PathBuf)]) -> Done<ScsiSettings> {
+    let settings = args.scsi.settings(&args.scsi_map)?;
+    if settings.policy.opaque == OpaqueRule::ReRead {
+        let text = "a replay has no primary to read again: use --opaque stop, ignore or issue";
+        return Err(Failure::text(Exit::Usage, text));
+    }
+    match settings.mappings.keys().find(|name| volumes.iter().all(|(device, _)| device.name != **name)) {
+        Some(name) => Err(Failure::text(Exit::Usage, format!("--scsi-map names {name}, which is not replayed"))),
+        None => Ok(settings),
+    }
+}
+
 /// Opens the targets, by the rules of a standby.
 fn targets(args: &Replay, volumes: &[(Device, PathBuf)]) -> Done<Targets> {
+    let settings = scsi_settings(args, volumes)?;
     let mut targets = BTreeMap::new();
     for (device, path) in volumes {
         refuse_captures(path, &args.files)?;
@@ -177,7 +199,7 @@ fn targets(args: &Replay, volumes: &[(Device, PathBuf)]) -> Done<Targets> {
             let volume = VolumeArg { name: device.name.clone(), path: path.clone() };
             refuse_precious(&[volume], Path::new("/nonexistent"))?;
         }
-        let target = replayer::target::open(path, &Host::default()).or_exit(Exit::Refused)?;
+        let target = open_for(path, &Host::default(), &device.name, &settings).or_exit(Exit::Refused)?;
         if target.size() < device.size {
             let text = format!(
                 "{} has {} bytes, and {} had {}: use a target at least as large",

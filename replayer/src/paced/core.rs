@@ -72,7 +72,9 @@ pub(super) struct Core {
     begin: u64,
     recorded_begin: Option<u64>,
     /// Bytes of payload that are held.
-    pub(super) ahead: u64,
+    ahead: u64,
+    /// The reader waits until fewer bytes are held.
+    pub(super) wanted_room: u64,
     /// A worker watches the clock until this time, or [`NOBODY`] does.
     pub(super) watched: u64,
     pub(super) over: bool,
@@ -93,6 +95,7 @@ impl Core {
             begin: 0,
             recorded_begin: None,
             ahead: 0,
+            wanted_room: 0,
             watched: NOBODY,
             over: false,
             failure: None,
@@ -107,8 +110,13 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn is_idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether the reader may go on.
+    pub(super) fn has_room(&self) -> bool {
+        self.ahead < self.wanted_room || self.is_idle()
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -129,23 +137,22 @@ impl Core {
 
     /// When an entry is to be issued. What has no time of its own is so at once.
     fn time_of(&mut self, entry: &Waiting, now: u64) -> u64 {
-        let (Pace::Percent(percent), Some(origin)) = (self.pace, entry.origin()) else { return now };
+        let Some(origin) = entry.origin() else { return now };
+        // Without a pace too: what was recorded is told beside what came of it.
         let begin = *self.recorded_begin.get_or_insert(origin.issued_ns);
+        let Pace::Percent(percent) = self.pace else { return now };
         let after = u128::from(origin.issued_ns.saturating_sub(begin)) * 100 / u128::from(percent.max(1));
         self.begin.saturating_add(after as u64)
     }
 
-    /// Puts what may start now in the order of time; answers how many there are.
-    fn collect(&mut self, now: u64) -> usize {
-        let mut count = 0;
+    /// Puts what may start now in the order of time.
+    fn collect(&mut self, now: u64) {
         while let Some(index) = self.scheduler.next_ready() {
             if let Some(entry) = self.entries.get_mut(&index) {
                 entry.ready = now;
                 self.due.push(Reverse((entry.issue.due, index)));
-                count += 1;
             }
         }
-        count
     }
 
     /// The time of the next entry that may start.
@@ -162,9 +169,9 @@ impl Core {
         Some((job, entry.issue.clone()))
     }
 
-    /// An entry ended; answers how many may start because of it.
-    pub(super) fn complete(&mut self, done: Done, now: u64) -> usize {
-        let Some(entry) = self.entries.remove(&done.index) else { return 0 };
+    /// An entry ended; others may start because of it.
+    pub(super) fn complete(&mut self, done: Done, now: u64) {
+        let Some(entry) = self.entries.remove(&done.index) else { return };
         self.in_flight -= 1;
         self.ahead -= entry.payload.len() as u64;
         let completed = self.scheduler.complete(done.index).map_err(|error| error.to_string());
@@ -172,7 +179,7 @@ impl Core {
             (Ok(outcome), Ok(())) => self.tally.add(&self.ended(&entry, now), outcome),
             (Err(error), _) | (_, Err(error)) => drop(self.failure.get_or_insert(error)),
         }
-        self.collect(now)
+        self.collect(now);
     }
 
     fn ended<'a>(&self, entry: &'a Waiting, now: u64) -> Ended<'a> {

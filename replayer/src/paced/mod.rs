@@ -196,31 +196,32 @@ impl Source {
             Some(volume) => Some(self.targets.get(&volume.0).cloned().ok_or(PacedError::NoTarget(volume))?),
             None => None,
         };
-        let mut core = self.wait_while(|core| core.ahead >= self.options.ahead && !core.is_idle(), goes_on)?;
+        let mut core = self.wait_for(self.options.ahead, goes_on)?;
         core.admit(Waiting::new(header, payload, target), self.now())?;
+        let is_sooner = core.next_due().is_some_and(|due| due < core.watched);
         drop(core);
-        self.work.notify_one();
+        // What is later than what somebody watches for is looked at then.
+        if is_sooner {
+            self.work.notify_one();
+        }
         self.bell.get().into_iter().for_each(Bell::ring);
         Ok(())
     }
 
     fn drain(&self, goes_on: &mut dyn FnMut() -> bool) -> Result<(), PacedError> {
-        self.wait_while(|core| !core.is_idle(), goes_on).map(drop)
+        self.wait_for(0, goes_on).map(drop)
     }
 
-    /// Waits, as the reader, for as long as `waits` says.
-    fn wait_while(
-        &self,
-        waits: impl Fn(&Core) -> bool,
-        goes_on: &mut dyn FnMut() -> bool,
-    ) -> Result<MutexGuard<'_, Core>, PacedError> {
+    /// Waits, as the reader, until fewer bytes than `room` are held, or nothing is.
+    fn wait_for(&self, room: u64, goes_on: &mut dyn FnMut() -> bool) -> Result<MutexGuard<'_, Core>, PacedError> {
         let mut core = self.core();
+        core.wanted_room = room;
         let mut looked = Instant::now();
         loop {
             if let Some(failure) = &core.failure {
                 return Err(PacedError::Apply(failure.clone()));
             }
-            if !waits(&core) {
+            if core.has_room() {
                 return Ok(core);
             }
             core = self.room.wait_timeout(core, LOOK_EVERY).unwrap_or_else(PoisonError::into_inner).0;
@@ -233,12 +234,12 @@ impl Source {
         }
     }
 
-    /// Takes results; answers whether workers have something new to do.
+    /// Takes a result. Who brings it looks for the next entry, and wakes others for what comes after that.
     fn note(&self, core: &mut Core, done: Done) {
-        let now = self.now();
-        let more = core.complete(done, now);
-        (0..more.min(self.options.depth)).for_each(|_| self.work.notify_one());
-        self.room.notify_one();
+        core.complete(done, self.now());
+        if core.has_room() || core.failure.is_some() {
+            self.room.notify_one();
+        }
     }
 
     /// Waits out the rest of the time of an entry, and says that it is issued.

@@ -121,6 +121,7 @@ fn every_pace_leaves_what_the_stream_says_in_its_order() {
         let options = Options { pace, depth: 16, ahead };
         let fidelity = run(target.clone(), options, &stream, 2).expect("applied");
         assert_eq!((fidelity.entries, fidelity.bytes, fidelity.by_op["write"]), (800, 800 * BLOCK, 800));
+        assert!((fidelity.recorded_seconds - 0.0401).abs() < 1e-6, "{}", fidelity.recorded_seconds);
         assert!(target.memory.content() == naive(&stream));
         // Everything that had completed when a command was issued was applied before it began, in each run.
         let seen = target.seen.lock().expect("whole").clone();

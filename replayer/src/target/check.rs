@@ -69,7 +69,7 @@ pub enum CheckError {
     /// It takes no SCSI commands, and only for those is there a mapping.
     #[error(
         "{} takes no SCSI commands, so it cannot be mapped: name /dev/sgN, /dev/bsg/H:C:T:L or sg:/dev/sdX, or leave \
-         --map out", path.display()
+         its mapping out", path.display()
     )]
     NotMappable {
         /// Which path.

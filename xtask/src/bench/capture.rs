@@ -111,7 +111,8 @@ impl Bench {
     }
 }
 
-fn parse_fio(text: &str) -> Result<(f64, f64)> {
+/// IOPS and number of commands that fio's JSON tells of.
+pub(super) fn parse_fio(text: &str) -> Result<(f64, f64)> {
     // Warnings may stand before the document.
     let start = text.find('{').context("fio printed no JSON")?;
     let report: Value = serde_json::from_str(&text[start..]).context("fio's JSON does not parse")?;

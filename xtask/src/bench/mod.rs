@@ -6,6 +6,7 @@ mod cpu;
 mod figures;
 mod journal;
 mod observer;
+mod rates;
 mod replay;
 mod replicate;
 
@@ -39,15 +40,10 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "DIR")]
         folder: Option<PathBuf>,
     },
-    /// Capture files: analysis of generated commands without payload, beside tshark on a slice
-    Captures {
-        /// Commands that are analysed
-        #[arg(long, default_value_t = 10_000_000)]
-        records: u64,
-        /// Commands that tshark reads
-        #[arg(long, default_value_t = 100_000)]
-        slice: u64,
-    },
+    /// Capture files. Capture at full rate into a file, beside dd to the same place (goal: nothing lost); replay at recorded
+    /// pace, beside fio with the converted log (goal: p99 of the issue-time error below fio's); analysis of generated
+    /// commands without payload, beside tshark on a slice (goal: 2 million a second on two processors, 200 MiB)
+    Captures(captures::Plan),
     /// Replay of captured random writes of 4 KiB as a standby does it, beside fio with the same addresses and depth: the block
     /// back end on a device in memory, SG_IO in a virtual machine whose time is counted in instructions. Prints IOPS, the
     /// ratio to fio (goal 0.9 at depth 32) with its lowest and highest round, serial mode, what the order of the recording
@@ -85,7 +81,7 @@ pub(crate) fn run(what: Bench) -> Result<()> {
     match what {
         Bench::Capture { rounds, seconds } => capture::run(rounds, seconds),
         Bench::Journal { rounds, seconds, folder } => journal::run(rounds, seconds, folder),
-        Bench::Captures { records, slice } => captures::run(records, slice),
+        Bench::Captures(plan) => captures::run(&plan),
         Bench::Replay { rounds, writes, guest_writes, kernel, no_vm, json } => {
             replay::run(&replay::Plan { rounds, writes, guest_writes, kernel, no_vm, json })
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 
+use crate::bench::rates::Rates;
 use crate::rig::{self, Engine, Mix, Plan, Rig};
 use crate::{interrupt, process};
 
@@ -47,38 +48,6 @@ pub(crate) fn run(mebibytes: u64) -> Result<()> {
     println!("\n{}", table(&samples));
     println!("peak memory: agent {} MiB, standby {} MiB", agent >> 20, standby >> 20);
     Ok(())
-}
-
-/// The search for the highest rate without an overflow: up or down by steps until it is bracketed, then by halves.
-struct Rates {
-    start: f64,
-    /// Highest that held.
-    held: Option<f64>,
-    /// Lowest that did not.
-    overflowed: Option<f64>,
-}
-
-impl Rates {
-    const fn from(start: f64) -> Self {
-        Self { start, held: None, overflowed: None }
-    }
-
-    fn next(&self) -> f64 {
-        match (self.held, self.overflowed) {
-            (None, None) => self.start,
-            (Some(held), None) => held * 1.4,
-            (None, Some(overflowed)) => overflowed * 0.7,
-            (Some(held), Some(overflowed)) => f64::midpoint(held, overflowed),
-        }
-    }
-
-    fn tried(&mut self, rate: f64, held: bool) {
-        if held {
-            self.held = Some(self.held.map_or(rate, |best| best.max(rate)));
-        } else {
-            self.overflowed = Some(self.overflowed.map_or(rate, |least| least.min(rate)));
-        }
-    }
 }
 
 /// Writes the whole disk once and waits until all of it is applied.
@@ -150,21 +119,4 @@ fn table(samples: &[Sample]) -> Table {
         table.add_row([sample.name.clone(), format!("{:.0}", sample.megabytes_per_second), lost, read_back]);
     }
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_search_closes_in_on_the_limit() {
-        for limit in [90.0, 300.0, 900.0] {
-            let mut rates = Rates::from(300.0);
-            for _ in 0..20 {
-                let rate = rates.next();
-                rates.tried(rate, rate <= limit);
-            }
-            assert!((rates.held.unwrap() - limit).abs() < 1.0, "{limit}: {:?}", rates.held);
-        }
-    }
 }

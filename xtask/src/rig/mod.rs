@@ -20,7 +20,7 @@ use tempfile::TempDir;
 pub(crate) use compare::{Difference, compare};
 pub(crate) use devices::{Filesystem, LoopDevice, Mount};
 pub(crate) use fio::{Engine, Mix, Surface};
-pub(crate) use node::Node;
+pub(crate) use node::{Node, peak_memory};
 pub(crate) use random::Random;
 pub(crate) use status::Status;
 

@@ -44,8 +44,7 @@ impl Node {
 
     /// The most memory that it held so far, in bytes.
     pub(crate) fn peak_memory(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        parse_peak(&status).context("the kernel tells no VmHWM")
+        peak_memory(&self.child)
     }
 }
 
@@ -54,6 +53,12 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The most memory that a process held so far, in bytes; an error when it has ended.
+pub(crate) fn peak_memory(child: &Child) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+    parse_peak(&status).context("the kernel tells no VmHWM")
 }
 
 fn parse_peak(status: &str) -> Option<u64> {

@@ -1,14 +1,16 @@
-//! `bench captures`: how fast a capture is analysed, beside tshark on a slice of it.
+//! Analysis of a capture of made-up commands, beside tshark on a slice of it.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use comfy_table::{Table, presets};
 
-use crate::{interrupt, process, workspace};
+use super::Plan;
+use crate::bench::cpu;
+use crate::{interrupt, process, rig, workspace};
 
 /// How often the memory of a program is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -19,21 +21,23 @@ struct Run {
     records: u64,
     bytes: u64,
     seconds: f64,
+    /// Of all processors together.
+    cpu_seconds: f64,
     /// Most memory, in bytes.
     memory: u64,
 }
 
-/// The task: `records` commands without payload are analysed, and `slice` of them shown to tshark.
-pub(crate) fn run(records: u64, slice: u64) -> Result<()> {
-    let binary = workspace::release_binary()?;
+/// Measures and prints.
+pub(super) fn run(binary: &Path, plan: &Plan) -> Result<()> {
+    let Plan { records, slice, .. } = *plan;
     let build = ["build", "--quiet", "--release", "--package", "captures", "--example", "generate"];
     process::run(workspace::cargo().args(build))?;
-    let folder = tempfile::tempdir()?;
+    let folder = rig::scratch()?;
     let (whole, part) = (folder.path().join("whole.pcapng"), folder.path().join("part.pcapng"));
     let generate = workspace::target().join("release/examples/generate");
     process::run(Command::new(&generate).arg(&whole).arg(records.to_string()))?;
     process::run(Command::new(&generate).arg(&part).arg(slice.to_string()))?;
-    let mut analyze = Command::new(&binary);
+    let mut analyze = Command::new(binary);
     analyze.args(["analyze", "--json"]).arg(&whole);
     let mut runs = vec![measure("blkecho analyze", &mut analyze, &whole, records)?];
     if process::exists("tshark") {
@@ -43,17 +47,18 @@ pub(crate) fn run(records: u64, slice: u64) -> Result<()> {
     } else {
         println!("tshark is not here: nothing to compare with");
     }
-    println!("{}", table(&runs));
+    println!("\nanalysis of made-up commands without payload\n{}", table(&runs));
     println!("goal: 2,000,000 records/s on two processors, 200 MiB");
     Ok(())
 }
 
 fn measure(name: &str, command: &mut Command, file: &Path, records: u64) -> Result<Run> {
-    let begin = Instant::now();
+    let (begin, busy) = (Instant::now(), cpu::children_seconds()?);
     let mut child = process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
     let mut memory = 0;
     let status = loop {
-        memory = memory.max(peak_memory(&child));
+        // One that has just ended tells nothing.
+        memory = memory.max(rig::peak_memory(&child).unwrap_or(0));
         match child.try_wait()? {
             Some(status) => break status,
             None => interrupt::sleep(LOOK_EVERY)?,
@@ -61,21 +66,15 @@ fn measure(name: &str, command: &mut Command, file: &Path, records: u64) -> Resu
     };
     ensure!(status.success(), "{name} failed ({status})");
     let seconds = begin.elapsed().as_secs_f64();
+    let cpu_seconds = cpu::children_seconds()? - busy;
     let bytes = fs::metadata(file).context("the capture is there")?.len();
-    Ok(Run { name: name.to_owned(), records, bytes, seconds, memory })
-}
-
-/// Most memory so far, in bytes; 0 of a program that has ended.
-fn peak_memory(child: &Child) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib << 10)
+    Ok(Run { name: name.to_owned(), records, bytes, seconds, cpu_seconds, memory })
 }
 
 fn table(runs: &[Run]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header(["program", "records", "seconds", "records/s", "MB/s", "memory"]);
+    table.load_style(presets::NOTHING);
+    table.set_header(["program", "records", "seconds", "records/s", "MB/s", "CPU s", "memory"]);
     for run in runs {
         table.add_row([
             run.name.clone(),
@@ -83,6 +82,7 @@ fn table(runs: &[Run]) -> Table {
             format!("{:.2}", run.seconds),
             format!("{:.0}", run.records as f64 / run.seconds),
             format!("{:.0}", run.bytes as f64 / 1e6 / run.seconds),
+            format!("{:.2}", run.cpu_seconds),
             format!("{} MiB", run.memory >> 20),
         ]);
     }
