@@ -13,7 +13,7 @@ use pcap_file::pcapng::{Block, PcapNgReadError, PcapNgReader};
 use serde::de::DeserializeOwned;
 
 use crate::error::ReadError;
-use crate::fc;
+use crate::iscsi;
 use crate::meta::{Device, FORMAT, Section, Statistics};
 use crate::option::{self, Content, PRIVATE_ENTERPRISE_NUMBER};
 
@@ -306,7 +306,7 @@ impl Assembly {
                 self.pending = Some(Pending {
                     offset,
                     interface: block.interface_id,
-                    number: fc::exchange_number(&block.data),
+                    number: iscsi::task_number(&block.data),
                     header,
                     inline_at: inline_at as usize,
                     frames_len: frames_len.into(),
@@ -322,14 +322,14 @@ impl Assembly {
 
     /// A packet without a record: data of the entry that waits, an answer, or a stranger.
     fn frame(&mut self, block: &EnhancedPacketBlock<'_>) -> Result<(), ReadError> {
-        let data = fc::data_frame(&block.data);
+        let data = iscsi::data_frame(&block.data);
         match (&mut self.pending, data) {
             (Some(pending), Some(data)) if pending.takes(block, data) => {
                 pending.take(block, data);
                 self.complete()
             }
             _ => {
-                let known = data.is_some() || fc::is_response(&block.data);
+                let known = iscsi::task_number(&block.data).is_some();
                 self.foreign += u64::from(!known);
                 Ok(())
             }
@@ -371,16 +371,16 @@ fn ours<'a>(block: &'a EnhancedPacketBlock<'_>) -> Option<&'a [u8]> {
 
 impl Pending {
     /// Whether these data are the next of this entry.
-    fn takes(&self, block: &EnhancedPacketBlock<'_>, data: fc::DataFrame) -> bool {
+    fn takes(&self, block: &EnhancedPacketBlock<'_>, data: iscsi::DataFrame) -> bool {
         let mine = block.interface_id == self.interface && Some(data.number) == self.number;
         mine && u64::from(data.offset) >= self.passed && u64::from(data.offset) < self.frames_len
     }
 
     /// Keeps what continues what was kept; after a hole nothing does.
-    fn take(&mut self, block: &EnhancedPacketBlock<'_>, data: fc::DataFrame) {
-        let (bytes, offset) = (block.data.get(fc::FRAME_HEADER..).unwrap_or_default(), u64::from(data.offset));
+    fn take(&mut self, block: &EnhancedPacketBlock<'_>, data: iscsi::DataFrame) {
+        let (bytes, offset) = (block.data.get(iscsi::FRAME_HEADER..).unwrap_or_default(), u64::from(data.offset));
         // No more than the header says, and it has a limit.
-        let room = self.frames_len.saturating_sub(offset) as usize;
+        let room = self.frames_len.saturating_sub(offset).min(data.len.into()) as usize;
         let bytes = &bytes[..bytes.len().min(room)];
         let in_content = self.inline_at.saturating_sub(data.offset as usize).min(bytes.len());
         let (content, rest) = bytes.split_at(in_content);
@@ -390,7 +390,7 @@ impl Pending {
         if (self.inline_at + self.rest.len()) as u64 == offset + content.len() as u64 {
             self.rest.extend_from_slice(rest);
         }
-        self.passed = offset + u64::from(block.original_len).saturating_sub(fc::FRAME_HEADER as u64);
+        self.passed = offset + u64::from(data.len);
     }
 
     fn entry(self) -> Result<CapturedEntry, ReadError> {
