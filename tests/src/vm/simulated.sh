@@ -157,6 +157,9 @@ load_target && simulated disk-a $((32 << 20)) disk 512 65536 && first=$address f
     simulated disk-b $((32 << 20)) disk 512 65536 && second=$address second_simulated=$address && simulated_tapes ||
     { dmesg | tail -n 30; fail "no simulated devices"; exit 1; }
 one_tape tape
+captured_tape /dev/nst0 "$first_tape"
+captured_disk "$first_simulated"
+captured_errors
 simulated_disks
 on_simulated_disk
 error_rows
