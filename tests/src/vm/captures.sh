@@ -45,18 +45,18 @@ says() {
     [ "$found" = "$1" ] && echo "PASS $case $found × $2" || fail "$found lines say '$2', not $1"
 }
 
-# Commands that this disk of scsi_debug refuses, one that it only takes on another try, and one that aborts.
+# Commands that this disk of scsi_debug refuses, one that it takes with a warning, and one that it aborts.
 failing_commands() {
     refused sg_raw -s 512 -i /tmp/random "$1" 2a 00 7f ff ff ff 00 00 01 00 || return 1
     refused sg_sanitize --block --quick --zero "$1" || return 1
     dd if=/tmp/random of=/tmp/pair bs=512 count=2 2>/dev/null
     refused sg_compare_and_write --in=/tmp/pair --lba=512 --num=1 --xferlen=1024 "$1" || return 1
     sent sg_raw -s 1024 -i /tmp/random "$1" 8a 08 00 00 00 00 00 00 10 00 00 00 00 02 00 00 || return 1
-    # Every command that moves data now ends in a recovered error, then in one of the transport.
+    # Every command that moves data now ends in a recovered error, then by a check of its data that fails.
     debug=/sys/bus/pseudo/drivers/scsi_debug
     echo 8 >$debug/opts && echo 1 >$debug/every_nth
     sg_raw -s 512 -i /tmp/random "$1" 2a 00 00 00 00 64 00 00 01 00
-    echo 16 >$debug/opts && echo 1 >$debug/every_nth
+    echo 32 >$debug/opts && echo 1 >$debug/every_nth
     refused sg_raw -s 512 -i /tmp/random "$1" 2a 00 00 00 00 65 00 00 01 00 || return 1
     echo 0 >$debug/opts && echo 0 >$debug/every_nth
     sent sg_unmap --lba=304 --num=8 --force "$1" || return 1

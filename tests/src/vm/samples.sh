@@ -13,7 +13,7 @@ sample() {
 }
 
 # A text that compresses: the same words, numbered.
-words() { seq -f "line %g of a file that was written to be captured" "$1"; }
+words() { seq "$1" | sed "s/.*/line & of a file that was written to be captured/"; }
 
 # mkfs, mount, files, an overwrite in place, a deletion, umount.
 filesystem() {
