@@ -4,8 +4,8 @@ use formats::scsi::build;
 
 use crate::meta::Device;
 
-/// Bytes of standard INQUIRY data (SPC-6 6.6.2) up to the revision.
-const LENGTH: u8 = 36;
+/// Bytes of standard INQUIRY data (SPC-6 6.6.2) up to where what vendors add begins.
+const LENGTH: u8 = 96;
 /// Peripheral device types whose commands are those of a disk, which is what tools assume: block, reduced block, zoned.
 const DISKS: [u8; 3] = [0x00, 0x0e, 0x14];
 
@@ -29,6 +29,7 @@ pub(crate) fn inquiry(device: &Device) -> Option<Inquiry> {
     data.extend(field(vendor).take(8));
     data.extend(field(product.trim_start()).take(16));
     data.extend(field("").take(4));
+    data.resize(LENGTH.into(), 0);
     Some(Inquiry { lun, cdb, data })
 }
 
@@ -55,7 +56,7 @@ mod tests {
     #[test]
     fn a_tape_says_that_it_is_one() {
         let inquiry = inquiry(&device(Some(1))).expect("no disk");
-        assert_eq!((inquiry.lun, inquiry.data.len(), &inquiry.cdb[..]), (257, 36, &[0x12, 0, 0, 0, 36, 0][..]));
+        assert_eq!((inquiry.lun, inquiry.data.len(), &inquiry.cdb[..]), (257, 96, &[0x12, 0, 0, 0, 96, 0][..]));
         let said = identity::parse::inquiry(&inquiry.data);
         assert_eq!((said.device_type, said.vendor.as_str(), said.product.as_str()), (1, "VENDOR", "A tape drive"));
     }

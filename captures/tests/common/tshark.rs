@@ -30,12 +30,14 @@ const LBA: [&str; 5] = [
     "scsi_sbc.wrverify.lba",
     "scsi_sbc.wrverify.lba64",
 ];
-const LENGTH: [&str; 5] = [
+/// The last one is that of WRITE SAME(10).
+const LENGTH: [&str; 6] = [
     "scsi_sbc.rdwr6.xferlen",
     "scsi_sbc.rdwr10.xferlen",
     "scsi_sbc.rdwr12.xferlen",
     "scsi_sbc.wrverify.xferlen",
     "scsi_sbc.wrverify.xferlen32",
+    "scsi_sbc.alloclen16",
 ];
 const DATA: [&str; 6] = [
     "iscsi.initiatortasktag",
