@@ -21,7 +21,10 @@ pub(crate) fn run() -> Result<()> {
     for file in &files {
         let len = fs::metadata(file).with_context(|| format!("{} was not made", file.display()))?.len();
         if len > LARGEST {
-            bail!("{} has {len} bytes, more than {LARGEST}: make its workload in tests/src/vm/samples.sh smaller", file.display());
+            bail!(
+                "{} has {len} bytes, more than {LARGEST}: make its workload in tests/src/vm/samples.sh smaller",
+                file.display()
+            );
         }
     }
     let folder = workspace::root().join("captures/samples");

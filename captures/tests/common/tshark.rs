@@ -212,7 +212,8 @@ fn is_named(ours: &Ours, info: &str) -> bool {
     let shown = info.split(" LUN:").next().unwrap_or_default();
     if shown.starts_with("SCSI Command: 0x") {
         // Newer than this tshark.
-        return ours.name.is_none_or(|name| name.starts_with("WRITE ATOMIC")) && shown.ends_with(&format!("{:02x}", ours.cdb[0]));
+        return ours.name.is_none_or(|name| name.starts_with("WRITE ATOMIC"))
+            && shown.ends_with(&format!("{:02x}", ours.cdb[0]));
     }
     let shown = plain(shown.trim_start_matches("SCSI: "));
     let name = plain(ours.name.unwrap_or_default());
@@ -357,7 +358,8 @@ pub(crate) fn assert_agrees(file: &Path) -> Compared {
         packets_expected += (1 + of(&data).len() + of(&answers).len()) as u64;
     }
     assert_response_times(&plain, &told.commands);
-    let wrong = fields(&plain, "_ws.malformed || _ws.expert.severity >= \"Warning\"", &["frame.number", "_ws.col.Info"]);
+    let wrong =
+        fields(&plain, "_ws.malformed || _ws.expert.severity >= \"Warning\"", &["frame.number", "_ws.col.Info"]);
     assert!(wrong.is_empty(), "{wrong:?}");
     assert_eq!(packets(&plain), packets_expected, "{}", file.display());
     let is_failed = |ours: &&Ours| ours.answer.as_ref().is_some_and(|answer| answer.0 == CHECK_CONDITION);
