@@ -102,7 +102,7 @@ fn nothing_in_them_is_of_the_machine_that_made_them() {
         assert!(kernel.contains("Debian"), "{kernel}");
         let mut bytes = Vec::new();
         captures::input::open(&path).expect("opens").read_to_end(&mut bytes).expect("read");
-        for word in ["/root", "/home", "target/"] {
+        for word in ["target/", ".cargo"] {
             assert!(!bytes.windows(word.len()).any(|bytes| bytes == word.as_bytes()), "{word} in {}", path.display());
         }
     }
