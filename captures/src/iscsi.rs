@@ -50,7 +50,7 @@ pub(crate) struct Task {
 impl Task {
     /// SCSI Command.
     pub(crate) fn command(self, command: &Command<'_>) -> Vec<u8> {
-        let direction = u8::from(command.reads) * READ | u8::from(command.writes) * WRITE;
+        let direction = (u8::from(command.reads) * READ) | (u8::from(command.writes) * WRITE);
         // Data that goes follows without being asked for, so the command is not the last PDU then.
         let last = u8::from(!command.writes) * FINAL;
         let mut frame = self.header(COMMAND, last | direction | SIMPLE, 0).to_vec();

@@ -1,5 +1,6 @@
 # Our simulated devices on both sides, as devices of the guest's kernel: what every disk must do; all commands that change a
-# disk and are in nobody else's, CDB for CDB; answers that reach the rows of the error consistency table; and tapes.
+# disk and are in nobody else's, CDB for CDB; answers that reach the rows of the error consistency table; tapes; and captures
+# of disk and tape.
 
 # Commands past the file system, in three parts, after each of which the disks are compared.
 reservation_commands() {
