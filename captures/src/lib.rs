@@ -1,10 +1,9 @@
 //! Capture files: pcapng that standard tools read as SCSI, with our exact record of each command beside it.
 //!
-//! Each device is an interface of link type FC-2, each command a Fibre Channel exchange on it: FCP_CMND at issue, FCP_DATA
-//! with what was sent, FCP_RSP at completion (FCP-4; `docs/decisions/0014-captures.md`). What was seen at the block layer
-//! stands there as its SCSI equivalent. The FCP_CMND packet carries the entry's header, and what of the payload is no
-//! data, in a custom option; so a file read back gives exactly what was written, and tools that know nothing of it show
-//! the rest.
+//! Each device is an interface, each command an iSCSI task on it: SCSI Command at issue, SCSI Data-Out with what was sent,
+//! SCSI Response at completion (RFC 7143; `docs/decisions/0014-captures.md`). What was seen at the block layer stands there
+//! as its SCSI equivalent. The packet of the command carries the entry's header, and what of the payload is no data, in a
+//! custom option; so a file read back gives exactly what was written, and tools that know nothing of it show the rest.
 //!
 //! [`Writer`] never keeps more than one packet. [`Reader`] takes what is whole of a file that was cut, says how much was
 //! left, and names where a damaged one is damaged; it never allocates by a length that it has not checked. [`Scan`] reads the
@@ -19,11 +18,12 @@ mod equivalent;
 mod error;
 mod excerpt;
 pub mod explore;
-mod fc;
 mod holes;
 mod human;
+mod identity;
 mod image;
 pub mod input;
+mod iscsi;
 mod line;
 mod meta;
 mod moment;

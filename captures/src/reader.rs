@@ -12,7 +12,7 @@ use pcap_file::pcapng::{Block, PcapNgReadError, PcapNgReader};
 use serde::de::DeserializeOwned;
 
 use crate::error::ReadError;
-use crate::fc;
+use crate::iscsi;
 use crate::meta::{Device, FORMAT, Section, Statistics};
 use crate::option::{self, Content, PRIVATE_ENTERPRISE_NUMBER};
 use crate::packet::Packet;
@@ -324,7 +324,7 @@ impl<S: Sink> Assembly<S> {
                 let pending = Pending {
                     offset,
                     interface: packet.interface,
-                    number: fc::exchange_number(packet.data),
+                    number: iscsi::task_number(packet.data),
                     header,
                     inline_at: inline_at as usize,
                     frames_len: frames_len.into(),
@@ -344,14 +344,14 @@ impl<S: Sink> Assembly<S> {
 
     /// A packet without a record: data of the entry that waits, an answer, or a stranger.
     fn frame(&mut self, packet: &Packet<'_>) -> Result<(), ReadError> {
-        let data = fc::data_frame(packet.data);
+        let data = iscsi::data_frame(packet.data);
         match (&mut self.pending, data) {
             (Some(pending), Some(data)) if pending.takes(packet, data) => {
                 pending.take(packet, data);
                 self.complete()
             }
             _ => {
-                let known = data.is_some() || fc::is_response(packet.data);
+                let known = iscsi::task_number(packet.data).is_some();
                 self.foreign += u64::from(!known);
                 Ok(())
             }
@@ -380,16 +380,16 @@ impl<S: Sink> Assembly<S> {
 
 impl Pending {
     /// Whether these data are the next of this entry.
-    fn takes(&self, packet: &Packet<'_>, data: fc::DataFrame) -> bool {
+    fn takes(&self, packet: &Packet<'_>, data: iscsi::DataFrame) -> bool {
         let mine = packet.interface == self.interface && Some(data.number) == self.number;
         mine && u64::from(data.offset) >= self.passed && u64::from(data.offset) < self.frames_len
     }
 
     /// Keeps what continues what was kept; after a hole nothing does.
-    fn take(&mut self, packet: &Packet<'_>, data: fc::DataFrame) {
-        let (bytes, offset) = (packet.data.get(fc::FRAME_HEADER..).unwrap_or_default(), u64::from(data.offset));
+    fn take(&mut self, packet: &Packet<'_>, data: iscsi::DataFrame) {
+        let (bytes, offset) = (packet.data.get(iscsi::FRAME_HEADER..).unwrap_or_default(), u64::from(data.offset));
         // No more than the header says, and it has a limit.
-        let room = self.frames_len.saturating_sub(offset) as usize;
+        let room = self.frames_len.saturating_sub(offset).min(data.len.into()) as usize;
         let bytes = &bytes[..bytes.len().min(room)];
         let in_content = self.inline_at.saturating_sub(data.offset as usize).min(bytes.len());
         let (content, rest) = bytes.split_at(in_content);
@@ -399,7 +399,7 @@ impl Pending {
         if (self.inline_at + self.rest.len()) as u64 == offset + content.len() as u64 {
             self.rest.extend_from_slice(rest);
         }
-        self.passed = offset + u64::from(packet.original_len).saturating_sub(fc::FRAME_HEADER as u64);
+        self.passed = offset + u64::from(data.len);
     }
 
     fn entry(self) -> Result<CapturedEntry, ReadError> {

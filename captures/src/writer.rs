@@ -21,9 +21,9 @@ use serde::Serialize;
 
 use crate::equivalent::{Answer, Scsi, scsi_of};
 use crate::error::WriteError;
-use crate::fc::{Command, Exchange, FRAME_HEADER, Response};
+use crate::identity;
+use crate::iscsi::{self, Command, DataFrame, FRAME_HEADER, Response, Task};
 use crate::meta::{Device, FORMAT, Section, Statistics};
-
 use crate::option::{self, MAX_INLINE, MAX_MARK, PRIVATE_ENTERPRISE_NUMBER};
 use crate::reader::CapturedEntry;
 
@@ -48,7 +48,7 @@ pub struct Writer<W: Write> {
     kernel: String,
     snap_len: Option<u32>,
     /// Commands so far.
-    exchanges: u32,
+    commands: u32,
     /// The interface of marks and gaps, once there is one.
     notes: Option<u32>,
     last_ns: u64,
@@ -95,7 +95,7 @@ impl<W: Write> Writer<W> {
             interfaces: Vec::new(),
             kernel: section.kernel.clone(),
             snap_len: section.snap_len,
-            exchanges: 0,
+            commands: 0,
             notes: None,
             last_ns: section.started_ns,
             frame: Vec::with_capacity(FRAME_HEADER + MAX_FRAME_DATA),
@@ -118,11 +118,25 @@ impl<W: Write> Writer<W> {
         ];
         options.extend(device.model.as_deref().map(|model| O::IfHardware(model.into())));
         options.push(O::Common(json("a device", device)?));
-        let block = InterfaceDescriptionBlock { linktype: DataLink::FC_2, snaplen: 0, options };
+        let block = InterfaceDescriptionBlock { linktype: DataLink::WIRESHARK_UPPER_PDU, snaplen: 0, options };
         self.out.write_pcapng_block(block)?;
-        self.interfaces.push(self.next_interface());
+        let interface = self.next_interface();
+        self.interfaces.push(interface);
         self.records.push(0);
         self.devices.push(device.clone());
+        self.identity(interface, device)
+    }
+
+    /// Tells tools what kind of device it is that is no disk: they take every device for a disk that did not say.
+    fn identity(&mut self, interface: u32, device: &Device) -> Result<(), WriteError> {
+        let Some(inquiry) = identity::inquiry(device) else { return Ok(()) };
+        let task = Task { volume: device.volume, lun: inquiry.lun, number: 0 };
+        let data_len = inquiry.data.len() as u32;
+        let command = task.command(&Command { cdb: &inquiry.cdb, writes: false, reads: true, data_len });
+        for frame in [command, task.data_in(&inquiry.data)] {
+            let options = vec![comment("what the device is; not captured")];
+            self.packet(interface, self.last_ns, &frame, frame.len(), options)?;
+        }
         Ok(())
     }
 
@@ -194,16 +208,17 @@ impl<W: Write> Writer<W> {
         let scsi = scsi_of(record, header.payload.encoding, trailer, block_size);
         let frames_len = (content.len() + data_out.len()) as u32;
         let ours = option::encode_entry(header, inline, content.len() as u32, frames_len);
-        self.exchanges = self.exchanges.wrapping_add(1);
         self.records[place] += 1;
-        let to = To { interface, exchange: Exchange { volume: record.volume.0, number: self.exchanges } };
+        let task = Task { volume: record.volume.0, lun: scsi.lun, number: self.next_number() };
+        let to = To { interface, task };
         let (issued, completed) = (record.origin.issued_ns, record.origin.completed_ns);
         self.command(to, issued, &scsi, &words_of(header, record, &scsi), ours)?;
         let snap_len = self.snap_len.filter(|_| header.payload.encoding == PayloadEncoding::Data);
-        self.data(to, issued, (content, 0), snap_len)?;
-        self.data(to, issued, (data_out, content.len()), None)?;
+        let data = Data { bytes: content, place: 0, all: frames_len as usize, snap_len };
+        self.data(to, issued, data)?;
+        self.data(to, issued, Data { bytes: data_out, place: content.len(), snap_len: None, ..data })?;
         if frames_len == 0 {
-            self.data(to, issued, (&scsi.list, 0), None)?;
+            self.data(to, issued, Data { bytes: &scsi.list, place: 0, all: scsi.list.len(), snap_len: None })?;
         }
         self.last_ns = self.last_ns.max(completed);
         match &scsi.answer {
@@ -212,36 +227,43 @@ impl<W: Write> Writer<W> {
         }
     }
 
+    /// Counts commands; 0 and the highest number have a meaning in iSCSI.
+    fn next_number(&mut self) -> u32 {
+        self.commands = if self.commands >= u32::MAX - 1 { 1 } else { self.commands + 1 };
+        self.commands
+    }
+
     fn command(&mut self, to: To, at: u64, scsi: &Scsi<'_>, words: &str, ours: Vec<u8>) -> Result<(), WriteError> {
         let command = Command {
-            lun: scsi.lun,
             cdb: &scsi.cdb,
             writes: matches!(scsi.transfer, Transfer::Out | Transfer::Both),
             reads: matches!(scsi.transfer, Transfer::In | Transfer::Both),
             data_len: scsi.data_len,
         };
-        let frame = to.exchange.command(&command);
+        let frame = to.task.command(&command);
         let mut options = vec![custom(ours)];
         options.extend((!words.is_empty()).then(|| comment(words)));
         self.packet(to.interface, at, &frame, frame.len(), options)
     }
 
-    /// `bytes` and their place in the data; `snap_len` of the first ones are kept.
-    fn data(
-        &mut self,
-        to: To,
-        at: u64,
-        (bytes, place): (&[u8], usize),
-        snap_len: Option<u32>,
-    ) -> Result<(), WriteError> {
-        for (index, chunk) in bytes.chunks(MAX_FRAME_DATA).enumerate() {
-            let offset = index * MAX_FRAME_DATA;
-            let kept = snap_len.map_or(chunk.len(), |snap| (snap as usize).saturating_sub(offset).min(chunk.len()));
+    fn data(&mut self, to: To, at: u64, data: Data<'_>) -> Result<(), WriteError> {
+        for (index, chunk) in data.bytes.chunks(MAX_FRAME_DATA).enumerate() {
+            let within = index * MAX_FRAME_DATA;
+            let offset = data.place + within;
+            let snap_len = data.snap_len.map(|snap| (snap as usize).saturating_sub(within));
+            let kept = snap_len.unwrap_or(chunk.len()).min(chunk.len());
+            let told = DataFrame { number: to.task.number, offset: offset as u32, len: chunk.len() as u32 };
+            let is_last = offset + chunk.len() == data.all;
+            let frame_number = (data.place.div_ceil(MAX_FRAME_DATA) + index) as u32;
+            let original = FRAME_HEADER + iscsi::padded(chunk.len());
             let mut frame = std::mem::take(&mut self.frame);
             frame.clear();
-            frame.extend_from_slice(&to.exchange.data(index, (place + offset) as u32));
+            frame.extend_from_slice(&to.task.data(&told, frame_number, is_last));
             frame.extend_from_slice(&chunk[..kept]);
-            let written = self.packet(to.interface, at, &frame, FRAME_HEADER + chunk.len(), Vec::new());
+            if kept == chunk.len() {
+                frame.resize(original, 0);
+            }
+            let written = self.packet(to.interface, at, &frame, original, Vec::new());
             self.frame = frame;
             written?;
         }
@@ -250,7 +272,7 @@ impl<W: Write> Writer<W> {
 
     fn response(&mut self, to: To, at: u64, answer: &Answer<'_>) -> Result<(), WriteError> {
         let response = Response { status: answer.status.to_byte(), residual: answer.residual, sense: &answer.sense };
-        let frame = to.exchange.response(&response);
+        let frame = to.task.response(&response);
         let options = answer.comment.as_deref().map(comment).into_iter().collect();
         self.packet(to.interface, at, &frame, frame.len(), options)
     }
@@ -378,7 +400,19 @@ impl<W: Write> Writer<W> {
 #[derive(Clone, Copy)]
 struct To {
     interface: u32,
-    exchange: Exchange,
+    task: Task,
+}
+
+/// Data that goes with a command.
+#[derive(Clone, Copy)]
+struct Data<'a> {
+    bytes: &'a [u8],
+    /// Where they are in all data of the command.
+    place: usize,
+    /// How many all are.
+    all: usize,
+    /// How many of `bytes` are kept.
+    snap_len: Option<u32>,
 }
 
 /// Bytes of a trailer that stand in the option: all but data-out, as far as there is room.

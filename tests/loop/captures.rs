@@ -1,7 +1,6 @@
 //! Captures of real devices by the program itself: what is in the file, what other tools say of it, and what is left when
 //! something goes wrong.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -10,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use captures::{CapturedEntry, Item, Reader, Statistics, Tail};
 use formats::{Entry, Op, PayloadEncoding, Record};
-use serde_json::Value;
 
 use crate::rig::{LoopDevice, Mounted, Rig, ZramDevice, fio, sh};
 use crate::scratch;
+use crate::tshark::assert_agrees;
 
 /// The program: the one that is named, or the one that was built beside this test.
 fn program() -> PathBuf {
@@ -214,30 +213,6 @@ fn every_write_is_in_the_file_with_its_payload() {
     }
 }
 
-/// A field of tshark's, `None` where a frame has none.
-fn number(text: &str) -> Option<u64> {
-    let text = text.strip_prefix("0x").unwrap_or(text);
-    u64::from_str_radix(text, 16).ok()
-}
-
-/// Fields of the frames that a filter lets through, in order.
-fn tshark(file: &Path, filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
-    let fields: Vec<&str> = fields.iter().flat_map(|field| ["-e", field]).collect();
-    let output =
-        Command::new("tshark").args(["-n", "-r", text(file), "-Y", filter, "-T", "fields"]).args(fields).output();
-    let output = output.expect("tshark is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("text");
-    text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
-}
-
-fn lines_of(file: &Path) -> Vec<Value> {
-    let shown = blkecho(&["show", "--json", text(file)]);
-    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
-    let text = String::from_utf8(shown.stdout).expect("text");
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-}
-
 #[test]
 #[ignore = "needs root, eBPF, loop devices and tshark"]
 fn tshark_says_the_same_of_every_command() {
@@ -253,44 +228,14 @@ fn tshark_says_the_same_of_every_command() {
     mounted.unmount();
     sh(&format!("fallocate -p -o 1M -l 64K {0} || true; blkdiscard -z -o 64M -l 1M {0}", device.path.display()));
     assert_eq!(capture.interrupt(), Some(0));
-    let ours: Vec<Value> = lines_of(&file).into_iter().filter(|line| line["type"] == "command").collect();
-    let fields =
-        ["fc.ox_id", "fc.rx_id", "scsi_sbc.opcode", "scsi_sbc.rdwr16.lba", "scsi_sbc.rdwr12.xferlen", "fcp.dl"];
-    let commands = tshark(&file, "fc.r_ctl == 0x06", &fields);
-    let answers: BTreeMap<(String, String), Vec<String>> =
-        tshark(&file, "fc.r_ctl == 0x07", &["fc.ox_id", "fc.rx_id", "scsi.status", "fcp.snslen", "scsi.sns.key"])
-            .into_iter()
-            .map(|fields| ((fields[0].clone(), fields[1].clone()), fields))
-            .collect();
-    assert!(ours.len() > 50, "{}", ours.len());
-    assert_eq!((ours.len(), ours.len()), (commands.len(), answers.len()));
-    for (ours, theirs) in ours.iter().zip(&commands) {
-        let cdb = ours["scsi"]["cdb"].as_str().expect("a CDB");
-        let told = |at: usize| number(&theirs[at]);
-        assert_eq!(told(2), number(&cdb[..2]), "operation code: {ours} {theirs:?}");
-        assert_eq!(theirs[5].parse().ok(), ours["scsi"]["data_len"].as_u64(), "{ours} {theirs:?}");
-        if ours["op"] == "write" && ours["blocks"] != 0 || ours["op"] == "write-zeroes" {
-            assert_eq!(told(3), ours["lba"].as_u64(), "{ours} {theirs:?}");
-            assert_eq!(theirs[4].parse().ok(), ours["blocks"].as_u64(), "{ours} {theirs:?}");
-        }
-        let answer = &answers[&(theirs[0].clone(), theirs[1].clone())];
-        assert_eq!(number(&answer[2]), ours["scsi"]["status"].as_u64(), "{ours} {answer:?}");
-        let sense = ours["scsi"]["sense"].as_str().expect("sense");
-        assert_eq!(answer[3].parse().unwrap_or(0), sense.len() / 2, "{ours} {answer:?}");
-    }
-    let wrong = tshark(&file, "_ws.malformed || _ws.expert.severity >= \"Warning\"", &["frame.number"]);
-    assert!(wrong.is_empty(), "{wrong:?}");
-    // Each command has a frame, its data have one for each 128 KiB, its answer has one.
-    let data = |line: &Value| {
-        let len = line["payload"]["len"].as_u64().filter(|len| *len > 0);
-        len.or_else(|| (line["op"] == "discard").then_some(24)).map_or(0, |len| len.div_ceil(128 << 10))
-    };
-    let frames: u64 = ours.iter().map(|line| 2 + data(line)).sum();
-    let counted = sh(&format!("capinfos -Mc {}", file.display()));
-    let counted: Option<u64> = counted.split_whitespace().last().and_then(|count| count.parse().ok());
-    assert_eq!(counted, Some(frames));
+    let compared = assert_agrees(&file);
+    assert!(compared.commands > 50 && compared.failed == 0, "{compared:?}");
+    let shown = blkecho(&["show", "--json", text(&file)]);
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    let told = String::from_utf8(shown.stdout).expect("text");
+    assert_eq!(told.lines().filter(|line| line.contains("\"type\":\"command\"")).count(), compared.commands);
     let live = sh(&format!("cat {} | tshark -n -r - -T fields -e frame.number | wc -l", file.display()));
-    assert_eq!(live.parse(), Ok(frames), "from a pipe");
+    assert_eq!(live.parse(), Ok(compared.packets), "from a pipe");
 }
 
 #[test]

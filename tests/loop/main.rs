@@ -7,6 +7,8 @@ mod crashes;
 mod filters;
 mod rig;
 mod several;
+#[path = "../../captures/tests/common/tshark.rs"]
+mod tshark;
 
 use std::path::Path;
 

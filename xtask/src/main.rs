@@ -10,6 +10,7 @@ mod interrupt;
 mod process;
 mod rig;
 mod rows;
+mod samples;
 mod soak;
 mod test;
 mod tidy;
@@ -96,6 +97,8 @@ enum Task {
     },
     /// The rows of the error consistency table, each with the injected error that reached it; fails when one is missing
     Rows,
+    /// The captures in captures/samples, made anew in a virtual machine
+    Samples,
     /// Every fuzz target, for a time
     Fuzz {
         /// Seconds altogether
@@ -129,6 +132,7 @@ fn run(task: Task) -> Result<()> {
         Task::Sim { seeds } => simulate(seeds),
         Task::Mutants { seeds } => mutants(seeds),
         Task::Rows => rows::run(),
+        Task::Samples => samples::run(),
         Task::Fuzz { seconds } => fuzz(seconds),
     }
 }

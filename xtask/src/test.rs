@@ -18,7 +18,7 @@ const LOOP_TARGET: &str = "loop";
 /// The stage that compares committed files with the programs that they came from.
 const GOLDENS: &str = "goldens";
 /// Packages and their test targets that hold such files.
-const GOLDEN_TARGETS: [(&str, &str); 2] = [("formats", "scsi_golden"), ("captures", "golden")];
+const GOLDEN_TARGETS: [(&str, &str); 3] = [("formats", "scsi_golden"), ("captures", "golden"), ("captures", "samples")];
 /// A short run of every fuzz target belongs to the tests; long ones are `cargo xtask fuzz`.
 const FUZZ_SECONDS: &str = "10";
 

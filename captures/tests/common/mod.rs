@@ -1,6 +1,8 @@
 //! Captures that tests write.
 #![allow(dead_code)] // Each test uses a part.
 
+pub(crate) mod tshark;
+
 use captures::{Device, Section, Statistics, Writer};
 use formats::command::{Command, CommandFlags, Hctl, Transfer};
 use formats::entry::{Origin, PayloadInfo};

@@ -59,11 +59,14 @@ trace_on() {
 
 trace_off() { echo 0 >$traces/events/scsi/scsi_dispatch_cmd_start/enable; }
 
+# CDBs that change something.
+changes='^(0a|2a|aa|8a|41|93|42|2e|8e|ae|89|8b|9c|9f|3f|15|55|5f|48|04|3b|7f) '
+
 # traced SCSI_DEVICE: CDBs in hexadecimal that change something, in order, as they went to this device.
 traced() {
     place=$(echo "$1" | sed 's/\(.*\):\(.*\):\(.*\):\(.*\)/host_no=\1 channel=\2 id=\3 lun=\4/')
     sed -n "s/.*$place .* raw=\([0-9a-f ]*\)).*/\1/p" $traces/trace |
-        grep -E '^(0a|2a|aa|8a|41|93|42|2e|8e|ae|89|8b|9c|9f|3f|15|55|5f|48|04|3b|7f) '
+        grep -E "$changes"
 }
 
 # alike WORKLOAD: drains and compares the two disks, in bytes, provisioning, mode pages and reservations.

@@ -1,5 +1,6 @@
 # Our simulated devices on both sides, as devices of the guest's kernel: what every disk must do; all commands that change a
-# disk and are in nobody else's, CDB for CDB; answers that reach the rows of the error consistency table; and tapes.
+# disk and are in nobody else's, CDB for CDB; answers that reach the rows of the error consistency table; tapes; and captures
+# of disk and tape.
 
 # Commands past the file system, in three parts, after each of which the disks are compared.
 reservation_commands() {
@@ -116,7 +117,6 @@ block_second="2e 00 00 00 02 bc 00 00 01 00
 
 # simulated_disks: two of them, the agent on one and the standby on the other, by its sg node.
 simulated_disks() {
-    tr '\0-\377' '\125' </dev/zero | dd of=/tmp/pattern bs=512 count=8 2>/dev/null
     begin_pair simulated-disk "$first" "$second" sg || { end_pair; return; }
     ext4_workload "$device" >"$dir/workload.log" 2>&1 || fail "the ext4 workload failed"
     drained ext4
@@ -151,6 +151,7 @@ error_rows() {
 sg_with_orders() { echo "/dev/$(node_of scsi_generic "$1")=/run/$2.orders"; }
 
 prepare
+tr '\0-\377' '\125' </dev/zero | dd of=/tmp/pattern bs=512 count=8 2>/dev/null
 case=devices dir=/tmp
 mount -t debugfs debugfs /sys/kernel/debug
 load_target && simulated disk-a $((32 << 20)) disk 512 65536 && first=$address first_simulated=$address &&
@@ -160,4 +161,7 @@ one_tape tape
 simulated_disks
 on_simulated_disk
 error_rows
+captured_tape /dev/nst0 "$first_tape"
+captured_disk "$first_simulated"
+captured_errors
 [ $failures = 0 ]

@@ -16,6 +16,8 @@ use crate::{interrupt, process};
 const DISK_BYTES: u64 = 72 << 20;
 /// Virtio disks of a guest: `/dev/vda`, `/dev/vdb`, `/dev/vdc`.
 const DISKS: [&str; 3] = ["a", "b", "c"];
+/// The file of the last one, in the folder of the machine.
+pub(crate) const LAST_DISK: &str = "disk-c";
 /// Disks of a virtio SCSI adapter, whose driver a script loads when it wants them; behind them is a CD-ROM.
 const SCSI_DISKS: [&str; 2] = ["s0", "s1"];
 /// Size of the CD in bytes.

@@ -44,6 +44,7 @@ const PROGRAMS: &[&str] = &[
     "sg_format",
     "sg_write_long",
     "sg_write_buffer",
+    "sqlite3",
     "tar",
 ];
 

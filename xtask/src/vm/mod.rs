@@ -18,6 +18,7 @@ mod packages;
 mod suites;
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -122,11 +123,37 @@ fn run_folder() -> Result<tempfile::TempDir> {
 
 /// Boots a kernel of the series for a script; each line of the guest is printed with its name in front.
 fn on(clock: Clock, series: &str, script: &str, programs: &[Program], guest: &str) -> Result<Results> {
+    in_folder(clock, series, script, programs, guest, run_folder()?.path())
+}
+
+/// The same, with the machine's disks in a folder of the caller's.
+fn in_folder(
+    clock: Clock,
+    series: &str,
+    script: &str,
+    programs: &[Program],
+    guest: &str,
+    folder: &Path,
+) -> Result<Results> {
     let kernel = kernels::fetch(series)?;
     println!("vm: booting {}", kernel.release);
-    let scratch = run_folder()?;
-    let initrd = scratch.path().join("initrd");
+    let initrd = folder.join("initrd");
     std::fs::write(&initrd, guest::initrd(&kernel, script, programs)?)?;
-    let machine = Machine::new(clock, kernel.image, initrd, scratch.path())?;
+    let machine = Machine::new(clock, kernel.image, initrd, folder)?;
     machine.run(TIME_LIMIT, guest)
+}
+
+/// Runs the suite that makes the sample captures, and unpacks what its guest leaves into `folder`.
+pub(crate) fn samples(folder: &Path) -> Result<()> {
+    ready()?;
+    let (suite, binary, scratch) = (&suites::SAMPLES, release_program()?, run_folder()?);
+    let mut programs = suite.build(scratch.path())?;
+    programs.extend(suite.fetch_packages()?);
+    programs.push(binary);
+    let series = suite.series.first().context("a kernel series")?;
+    let results = in_folder(Clock::Host, series, &suite.script()?, &programs, suite.name, scratch.path())?;
+    if !results.failed.is_empty() {
+        bail!("failed in the guest: {}", results.failed.join(", "));
+    }
+    process::run(Command::new("tar").arg("-C").arg(folder).arg("-xf").arg(scratch.path().join(boot::LAST_DISK)))
 }

@@ -50,13 +50,23 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "simulated",
-        parts: &["lib.sh", "pairs.sh", "tcmu.sh", "tape.sh", "simulated.sh"],
+        parts: &["lib.sh", "pairs.sh", "tcmu.sh", "tape.sh", "captures.sh", "simulated.sh"],
         series: &SERIES,
         tests: &[("replayer", "scsi_conformance_sg"), ("replayer", "scsi_rows_sg"), ("replayer", "scsi_alike_sg")],
         programs: &[("system-tests", "tcmu")],
         packages: TAPE_PROGRAMS,
     },
 ];
+
+/// What makes the captures in `captures/samples`: no tests, and its guest leaves an archive.
+pub(crate) const SAMPLES: Suite = Suite {
+    name: "samples",
+    parts: &["lib.sh", "pairs.sh", "tcmu.sh", "tape.sh", "captures.sh", "samples.sh"],
+    series: &["6.1"],
+    tests: &[],
+    programs: &[("system-tests", "tcmu")],
+    packages: TAPE_PROGRAMS,
+};
 
 impl Suite {
     /// Its shell files as one script.
@@ -134,7 +144,7 @@ mod tests {
 
     #[test]
     fn every_part_is_there() {
-        for suite in SUITES {
+        for suite in SUITES.iter().chain([&SAMPLES]) {
             assert!(suite.script().expect("its files can be read").starts_with("#!/bin/sh"), "{}", suite.name);
             assert!(!suite.series.is_empty());
         }
