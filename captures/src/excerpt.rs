@@ -11,7 +11,7 @@ use crate::change::{Done, Why};
 use crate::holes::Holes;
 use crate::image::{Base, Image, ImageError};
 use crate::meta::Device;
-use crate::moment::{Before, Moment, MomentError};
+use crate::moment::{Between, Moment, MomentError};
 use crate::reader::{CapturedEntry, Item};
 use crate::series::{Series, SeriesError};
 
@@ -76,26 +76,22 @@ pub enum ExcerptError {
 pub struct Excerpt {
     series: Series,
     part: Part,
-    from: Before,
-    until: Before,
+    between: Between,
     left_out: LeftOut,
-    wants_start: bool,
 }
 
 impl Excerpt {
     /// Of these files, in their order.
     ///
     /// # Errors
-    /// They are no capture, or one without payload.
+    /// They are no capture, or one without payload; or nothing can lie between the moments.
     pub fn open(files: &[PathBuf], part: Part) -> Result<Self, ExcerptError> {
         let series = Series::open(files)?;
         if !series.section().payload {
             return Err(ExcerptError::NoPayload);
         }
-        let started = series.section().started_ns;
-        let (from, until) = (Before::new(&part.from, started), Before::new(&part.until, started));
-        let wants_start = part.from == Moment::Seq(Seq(0));
-        Ok(Self { series, part, from, until, left_out: LeftOut::default(), wants_start })
+        let between = Between::new(&part.from, &part.until, series.section().started_ns)?;
+        Ok(Self { series, part, between, left_out: LeftOut::default() })
     }
 
     /// The devices of the capture.
@@ -121,14 +117,10 @@ impl Excerpt {
     /// # Errors
     /// The capture cannot be read, lacks something, or does not have one of the moments.
     pub fn next_entry(&mut self) -> Result<Option<Box<CapturedEntry>>, ExcerptError> {
-        while !self.until.is_passed() {
+        while !self.between.is_over() {
             let Some(item) = self.series.next_item()? else { return self.end() };
-            let before = self.from.takes(&item);
-            let is_skipped = before && !self.wants_start;
-            if !self.until.takes(&item) || is_skipped {
-                continue;
-            }
-            if let Item::Entry(entry) = item
+            if self.between.takes(&item)?
+                && let Item::Entry(entry) = item
                 && self.takes(&entry)?
             {
                 return Ok(Some(entry));
@@ -138,8 +130,7 @@ impl Excerpt {
     }
 
     fn end(&self) -> Result<Option<Box<CapturedEntry>>, ExcerptError> {
-        self.from.reached()?;
-        self.until.reached()?;
+        self.between.reached()?;
         Ok(None)
     }
 

@@ -53,12 +53,12 @@ pub enum ImageError {
     Exists(PathBuf),
     /// The output is a device, a folder or the like.
     #[error(
-        "{} is no regular file: an image is written aside and renamed, so name a file; copy it to a device afterwards",
+        "{} is no regular file: what is made is written aside and renamed, so name a file; copy it elsewhere afterwards",
         .0.display()
     )]
     NotAFile(PathBuf),
     /// The output is one of the inputs.
-    #[error("{} is an input too: name another file for the image", .0.display())]
+    #[error("{} is an input too: name another file for the output", .0.display())]
     IsInput(PathBuf),
     /// A change that is not on the device.
     #[error("a change of {range} on a device of {size} bytes: the capture is damaged, or the device was resized")]
@@ -111,6 +111,15 @@ impl Base {
         let file = File::open(path).map_err(failed("opening", path))?;
         let size = seek(&file, SeekFrom::End(0)).map_err(|errno| failed("measuring", path)(errno.into()))?;
         Ok(Self::File { file, path: path.to_owned(), size })
+    }
+
+    /// These files and its own: all that is read.
+    pub(crate) fn with<'a>(&'a self, files: &'a [PathBuf]) -> Vec<&'a Path> {
+        let base = match self {
+            Self::File { path, .. } => Some(path.as_path()),
+            Self::Blank => None,
+        };
+        files.iter().map(PathBuf::as_path).chain(base).collect()
     }
 
     /// Refuses one that cannot be the volume.

@@ -7,7 +7,7 @@ mod order;
 mod table;
 
 use std::fmt;
-use std::io::{BufRead, Read, Seek, Write};
+use std::io::{BufRead, Seek, Write};
 use std::str::FromStr;
 
 use formats::entry::{Origin, PayloadInfo};
@@ -17,7 +17,8 @@ use thiserror::Error;
 use crate::error::{ReadError, WriteError};
 use crate::meta::{Device, Section, Statistics};
 use crate::reader::{CapturedEntry, Item};
-use crate::scan::{Batch, Scan};
+use crate::scan::{Batch, Batches};
+use crate::series::SeriesError;
 use crate::writer::Writer;
 
 /// A format of another tool.
@@ -98,6 +99,9 @@ pub enum ConvertError {
     /// The capture cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// One of the capture's files cannot be read, or they are not one capture.
+    #[error(transparent)]
+    Series(#[from] SeriesError),
     /// The capture cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -154,8 +158,11 @@ trait Export {
     fn devices(&mut self, devices: &[Device]) -> Result<(), ConvertError>;
     /// A record with its content.
     fn record(&mut self, record: &Record, entry: &CapturedEntry) -> Result<(), ConvertError>;
-    /// A mark.
-    fn mark(&mut self, at_ns: u64, text: &str) -> Result<(), ConvertError>;
+    /// A mark; a format without them loses it.
+    fn mark(&mut self, _: u64, _: &str) -> Result<(), ConvertError> {
+        self.losses().count("marks");
+        Ok(())
+    }
     /// What the format cannot hold.
     fn losses(&mut self) -> &mut Losses;
     /// The end.
@@ -166,12 +173,15 @@ trait Export {
 ///
 /// # Errors
 /// When the capture is damaged, the format cannot hold it, or the output fails. What was written until then is no result.
-pub fn export<R: Read + Send, W: Write + Seek + Send + 'static>(
-    scan: Scan<R>,
+pub fn export<B: Batches, W: Write + Seek + Send + 'static>(
+    scan: B,
     format: Format,
     out: W,
     mut progress: impl FnMut(u64),
-) -> Result<Losses, ConvertError> {
+) -> Result<Losses, ConvertError>
+where
+    ConvertError: From<B::Error>,
+{
     let start_ns = scan.section().started_ns;
     let mut export: Box<dyn Export> = match format {
         Format::Blktrace => Box::new(blktrace::Export::new(out, start_ns)?),

@@ -1,11 +1,10 @@
 //! How two captures differ, command by command.
 
-use std::io::Read;
-
 use formats::{Entry, EntryHeader, Record};
 
 use super::EditError;
-use crate::reader::{CapturedEntry, Item, Reader};
+use crate::reader::{CapturedEntry, Item};
+use crate::series::Series;
 
 /// Where two captures differ.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -24,10 +23,10 @@ pub struct Difference {
 /// difference, and ends the comparison with false. Returns how many commands were compared.
 ///
 /// # Errors
-/// When one of them is damaged.
-pub fn diff<A: Read, B: Read>(
-    left: &mut Reader<A>,
-    right: &mut Reader<B>,
+/// When one of them is damaged; the error names it.
+pub fn diff(
+    left: &mut Series,
+    right: &mut Series,
     mut told: impl FnMut(Difference) -> bool,
 ) -> Result<u64, EditError> {
     let mut place = 0;
@@ -49,8 +48,8 @@ pub fn diff<A: Read, B: Read>(
 }
 
 /// The next command; what else is in a capture is passed over.
-fn next<R: Read>(reader: &mut Reader<R>) -> Result<Option<(Record, CapturedEntry)>, EditError> {
-    while let Some(item) = reader.next_item()? {
+fn next(input: &mut Series) -> Result<Option<(Record, CapturedEntry)>, EditError> {
+    while let Some(item) = input.next_item()? {
         if let Item::Entry(entry) = item
             && let EntryHeader { entry: Entry::Record(record), .. } = entry.header
         {
