@@ -8,10 +8,10 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::change::{Done, Why};
-use crate::holes::Holes;
 use crate::image::{Base, Image, ImageError};
 use crate::meta::Device;
 use crate::moment::{Between, Moment, MomentError};
+use crate::pieces::Pieces;
 use crate::reader::{CapturedEntry, Item};
 use crate::series::{Series, SeriesError};
 
@@ -181,7 +181,7 @@ fn lacking(entry: &CapturedEntry) -> Option<Why> {
 /// What the volumes hold where a part of a capture wrote, and nothing of what they hold elsewhere.
 #[derive(Debug)]
 pub struct Expected {
-    volumes: BTreeMap<u16, (Image, Holes)>,
+    volumes: BTreeMap<u16, (Image, Pieces<()>)>,
 }
 
 impl Expected {
@@ -199,7 +199,7 @@ impl Expected {
                 source,
             })?;
             let image = Image::from_base(file, &path, &Base::Blank, device.size, &mut |_, _| true)?;
-            expected.volumes.insert(device.volume, (image, Holes::new(device.size)));
+            expected.volumes.insert(device.volume, (image, Pieces::new()));
         }
         while let Some(entry) = excerpt.next_entry()? {
             expected.heed(&entry)?;
@@ -212,11 +212,11 @@ impl Expected {
         let Some((image, written)) = volume.and_then(|volume| self.volumes.get_mut(&volume)) else { return Ok(()) };
         match entry.done() {
             Done::Nothing => {}
-            Done::Unknown(range, _) => written.close(range.unwrap_or(ByteRange::new(0, image.size()))),
+            Done::Unknown(range, _) => written.cut_out(range.unwrap_or(ByteRange::new(0, image.size()))),
             Done::Changes(changes) => {
                 for change in changes {
                     image.put(change.range, change.content)?;
-                    written.open(Some(change.range), Seq(0), Why::NoPayload);
+                    written.put(change.range, ());
                 }
             }
         }
@@ -226,7 +226,7 @@ impl Expected {
     /// The stretches of a volume whose content is known, and an image that holds it there.
     pub fn of(&self, volume: u16) -> Option<(&Image, impl Iterator<Item = ByteRange>)> {
         let (image, written) = self.volumes.get(&volume)?;
-        Some((image, written.ranges()))
+        Some((image, written.iter().map(|(range, ())| range)))
     }
 }
 

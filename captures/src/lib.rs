@@ -13,6 +13,7 @@
 pub mod analyze;
 pub mod chain;
 mod change;
+pub mod compare;
 pub mod convert;
 pub mod edit;
 mod equivalent;
@@ -30,6 +31,7 @@ mod moment;
 mod option;
 mod output;
 mod packet;
+mod pieces;
 mod reader;
 pub mod rebuild;
 mod scan;

@@ -54,7 +54,7 @@ pub enum RebuildError {
     #[error(transparent)]
     Moment(#[from] MomentError),
     /// There is nothing to rebuild from.
-    #[error("the capture was made without payload: it holds addresses only, and no image can be made of it")]
+    #[error("the capture was made without payload: it holds addresses only, and does not tell what a volume held")]
     NoPayload,
     /// The image would not be what the device held.
     #[error("{}", holes_text(*count, holes))]
@@ -114,7 +114,7 @@ pub struct Report {
 /// Follows a volume through a capture, and knows what of it is not known.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    device: Device,
+    pub(crate) device: Device,
     section: Section,
     pub(crate) holes: Holes,
     pub(crate) before: Before,

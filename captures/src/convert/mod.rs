@@ -142,6 +142,9 @@ pub enum ConvertError {
     /// This way it is not converted.
     #[error("a capture cannot be made of {0}: it does not tell enough; blktrace, fio and dm-log-writes do")]
     OneWay(Format),
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// The table's library failed.
     #[error("writing {format}: {error}")]
     Table {
@@ -169,7 +172,7 @@ trait Export {
     fn finish(self: Box<Self>) -> Result<Losses, ConvertError>;
 }
 
-/// Writes a capture in another format.
+/// Writes a capture in another format. `progress` is told the bytes that were read, and ends it with false.
 ///
 /// # Errors
 /// When the capture is damaged, the format cannot hold it, or the output fails. What was written until then is no result.
@@ -177,7 +180,7 @@ pub fn export<B: Batches, W: Write + Seek + Send + 'static>(
     scan: B,
     format: Format,
     out: W,
-    mut progress: impl FnMut(u64),
+    mut progress: impl FnMut(u64) -> bool,
 ) -> Result<Losses, ConvertError>
 where
     ConvertError: From<B::Error>,
@@ -195,8 +198,7 @@ where
         |part: Batch, bytes| {
             export.devices(&part.devices)?;
             part.items.iter().try_for_each(|item| one(export.as_mut(), item))?;
-            progress(bytes);
-            Ok::<_, ConvertError>(())
+            if progress(bytes) { Ok(()) } else { Err(ConvertError::Interrupted) }
         },
     )?;
     if end.tail.is_some() {

@@ -2,7 +2,7 @@
 
 use formats::{Entry, EntryHeader, Record};
 
-use super::EditError;
+use super::{EditError, Look};
 use crate::reader::{CapturedEntry, Item};
 use crate::series::Series;
 
@@ -20,7 +20,8 @@ pub struct Difference {
 }
 
 /// Compares what was done, not when and by whom: device, kind, range, modifiers, status, content. `told` gets each
-/// difference, and ends the comparison with false. Returns how many commands were compared.
+/// difference, and ends the comparison with false; `progress` is told the bytes of the first one that were read, and in all,
+/// and stops it with false. Returns how many commands were compared.
 ///
 /// # Errors
 /// When one of them is damaged; the error names it.
@@ -28,9 +29,14 @@ pub fn diff(
     left: &mut Series,
     right: &mut Series,
     mut told: impl FnMut(Difference) -> bool,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<u64, EditError> {
-    let mut place = 0;
+    let (mut place, mut look) = (0, Look::default());
     loop {
+        look.at(|| {
+            let (done, total) = left.progress();
+            progress(done, total)
+        })?;
         let (a, b) = (next(left)?, next(right)?);
         let what = match (&a, &b) {
             (None, None) => return Ok(place),

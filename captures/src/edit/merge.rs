@@ -5,7 +5,7 @@ use std::io::Write;
 
 use formats::{Entry, Record, Region, Seq, VolumeIndex};
 
-use super::{EditError, Edited, Ends};
+use super::{EditError, Edited, Ends, Look};
 use crate::meta::{Device, Section, Statistics};
 use crate::reader::{CapturedEntry, Item};
 use crate::series::Series;
@@ -93,7 +93,7 @@ impl Order {
 pub fn merge<W: Write>(
     inputs: Vec<Series>,
     out: W,
-    mut progress: impl FnMut(u64, u64) -> bool,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<(W, Edited), EditError> {
     let section =
         Section { filter: "edited: merged".into(), ..inputs.first().ok_or(EditError::Nothing)?.section().clone() };
@@ -101,7 +101,7 @@ pub fn merge<W: Write>(
     let payload = inputs.iter().all(|input| input.section().payload);
     let mut writer = Writer::new(out, &Section { started_ns, payload, part: 0, ..section }, &[])?;
     let (mut order, mut ended, mut result) = (Order::default(), Ends::default(), Edited::default());
-    let mut volumes = 0;
+    let (mut volumes, mut look) = (0, Look::default());
     let mut sources = Vec::new();
     for input in inputs {
         let mut source = Source { input, next: None, at_ns: 0, volumes: Vec::new(), places: VecDeque::new() };
@@ -119,9 +119,7 @@ pub fn merge<W: Write>(
             Some(Item::Statistics(_)) | None => {}
         }
         source.advance(&mut ended)?;
-        if !told(&sources, &mut progress) {
-            return Err(EditError::Interrupted);
-        }
+        look.at(|| told(&sources, progress))?;
     }
     result.cut_bytes = sources.iter().flat_map(|source| source.input.cut()).map(|cut| cut.bytes).sum();
     let files = sources.iter().map(|source| source.input.files()).sum();
@@ -131,7 +129,7 @@ pub fn merge<W: Write>(
     Ok((writer.finish()?, result))
 }
 
-fn told(sources: &[Source], progress: &mut impl FnMut(u64, u64) -> bool) -> bool {
+fn told(sources: &[Source], progress: &mut dyn FnMut(u64, u64) -> bool) -> bool {
     let all = sources.iter().map(|source| source.input.progress());
     let (done, total) = all.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1));
     progress(done, total)

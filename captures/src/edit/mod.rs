@@ -48,6 +48,9 @@ impl From<MomentError> for EditError {
     }
 }
 
+/// Items between two looks at the progress.
+const LOOK_EVERY: u64 = 256;
+
 /// What is kept of the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strip {
@@ -73,7 +76,8 @@ pub struct Edited {
     pub cut_bytes: u64,
 }
 
-/// Writes what is selected of a capture, stripped. Several files become one.
+/// Writes what is selected of a capture, stripped. Several files become one. `progress` is told the bytes read and in all, and
+/// ends it with false.
 ///
 /// # Errors
 /// When the capture is damaged, does not have what was asked for, or the output fails. What was written until then is no
@@ -83,11 +87,12 @@ pub fn copy<W: Write>(
     out: W,
     selection: &Selection,
     strip: Strip,
-    mut progress: impl FnMut(u64, u64) -> bool,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<(W, Edited), EditError> {
     let mut writer = Writer::new(out, &edited(input.section(), selection, strip), &[])?;
     let mut chooser = selection.begin(input.section().started_ns)?;
     let (mut result, mut described, mut ends) = (Edited::default(), 0, Ends::default());
+    let mut look = Look::default();
     while let Some(item) = input.next_item()? {
         for device in &input.devices()[described..] {
             writer.add_device(device)?;
@@ -102,9 +107,7 @@ pub fn copy<W: Write>(
             Item::Mark { .. } => {}
         }
         let (done, total) = input.progress();
-        if !progress(done, total) {
-            return Err(EditError::Interrupted);
-        }
+        look.at(|| progress(done, total))?;
     }
     chooser.end(input.devices())?;
     result.cut_bytes = input.cut().iter().map(|cut| cut.bytes).sum();
@@ -112,6 +115,19 @@ pub fn copy<W: Write>(
         writer.statistics(&Statistics { records: result.kept, ..statistics })?;
     }
     Ok((writer.finish()?, result))
+}
+
+/// Tells the progress from time to time, and stops where it is told to.
+#[derive(Default)]
+struct Look {
+    items: u64,
+}
+
+impl Look {
+    fn at(&mut self, mut goes_on: impl FnMut() -> bool) -> Result<(), EditError> {
+        self.items += 1;
+        if self.items.is_multiple_of(LOOK_EVERY) && !goes_on() { Err(EditError::Interrupted) } else { Ok(()) }
+    }
 }
 
 /// What captures say at their ends, together.
