@@ -380,8 +380,11 @@ impl Window {
         let want = (image.size() - at).min(STEP) as usize;
         image.read(at, &mut self.want[..want])?;
         let found = (request.device_size - at).min(STEP) as usize;
-        read(at, &mut self.found[..found])
-            .map_err(|source| CompareError::Device { path: request.device.to_owned(), offset: at, source })?;
+        read(at, &mut self.found[..found]).map_err(|source| CompareError::Device {
+            path: request.device.to_owned(),
+            offset: at,
+            source,
+        })?;
         self.at = Some(at);
         Ok(())
     }

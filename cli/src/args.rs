@@ -8,10 +8,10 @@ use clap_complete::Shell;
 
 use crate::commands::analyze::Analyze;
 use crate::commands::convert::Convert;
-use crate::commands::{diff, edit};
 use crate::commands::explore::Explore;
 use crate::commands::rebuild::Rebuild;
 use crate::commands::replay::Replay;
+use crate::commands::{diff, edit};
 use crate::exit::EXIT_CODES;
 use crate::filter::FilterArgs;
 use crate::offline::FilesArgs;

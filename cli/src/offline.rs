@@ -131,7 +131,9 @@ fn io_exit(error: &io::Error) -> Exit {
 /// What is no capture that can be read here is a wrong argument; a damaged one a failure.
 fn read_exit(error: &ReadError) -> Exit {
     match error {
-        ReadError::NotPcapng { .. } | ReadError::Foreign { .. } | ReadError::Empty | ReadError::Format(_) => Exit::Usage,
+        ReadError::NotPcapng { .. } | ReadError::Foreign { .. } | ReadError::Empty | ReadError::Format(_) => {
+            Exit::Usage
+        }
         ReadError::Io(error) => io_exit(error),
         _ => Exit::Failure,
     }

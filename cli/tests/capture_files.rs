@@ -95,7 +95,7 @@ fn what_cannot_be_read_is_named_and_leaves_nothing() {
         let commands: [&[&str]; 5] = [
             &["analyze", name, "--html", "out"],
             &["convert", name, "--to", "csv", "-o", "out"],
-            &["cut", name, "--from-seq", "2", "-o", "out"],
+            &["cut", name, "--from", "2", "-o", "out"],
             &["strip", name, "-o", "out"],
             &["merge", "good", name, "-o", "out"],
         ];
@@ -141,7 +141,7 @@ fn there_and_back() {
 #[test]
 fn parts_and_differences() {
     let place = Place::new();
-    let (code, text) = place.run(&["cut", "good", "--from", "5ms", "--until-seq", "10", "-o", "part"]);
+    let (code, text) = place.run(&["cut", "good", "--from", "+5ms", "--until", "10", "-o", "part"]);
     assert!(code == 0 && text.contains("6 kept, 24 left out"), "{text}");
     let (code, text) = place.run(&["filter", "good", "--op", "flush", "-o", "flushes", "--json"]);
     assert!(code == 0 && text.contains("\"kept\": 6"), "{text}");
@@ -152,7 +152,9 @@ fn parts_and_differences() {
     let (code, text) = place.run(&["diff", "good", "part"]);
     assert!(code == 3 && text.contains("1: kind"), "{code} {text}");
     let (code, text) = place.run(&["cut", "good", "-o", "x"]);
-    assert!(code == 2 && text.contains("--from-seq"), "{code} {text}");
-    let (code, text) = place.run(&["filter", "good", "--range", "8K-4K", "-o", "x"]);
-    assert!(code == 2 && text.contains("START-END"), "{code} {text}");
+    assert!(code == 2 && text.contains("--from"), "{code} {text}");
+    let (code, text) = place.run(&["filter", "good", "--lba", "9-4", "-o", "x"]);
+    assert!(code == 2 && text.contains("FIRST-LAST"), "{code} {text}");
+    let (code, text) = place.run(&["filter", "good", "-o", "x"]);
+    assert!(code == 2 && text.contains("--device"), "{code} {text}");
 }

@@ -136,11 +136,7 @@ fn told(sources: &[Source], progress: &mut dyn FnMut(u64, u64) -> bool) -> bool 
 }
 
 /// Names devices that came with the last item.
-fn describe<W: Write>(
-    source: &mut Source,
-    writer: &mut Writer<W>,
-    volumes: &mut u32,
-) -> Result<(), EditError> {
+fn describe<W: Write>(source: &mut Source, writer: &mut Writer<W>, volumes: &mut u32) -> Result<(), EditError> {
     let fresh: Vec<Device> = source.input.devices()[source.volumes.len()..].to_vec();
     for device in fresh {
         let volume = u16::try_from(*volumes).map_err(|_| EditError::Devices)?;

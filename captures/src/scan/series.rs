@@ -172,11 +172,7 @@ impl State {
         Batch { index: self.batches, devices: Vec::new(), items: vec![item] }
     }
 
-    fn finish<T, E>(
-        self,
-        map: &impl Fn(Batch) -> T,
-        fold: &mut impl FnMut(T, u64) -> Result<(), E>,
-    ) -> Result<End, E> {
+    fn finish<T, E>(self, map: &impl Fn(Batch) -> T, fold: &mut impl FnMut(T, u64) -> Result<(), E>) -> Result<End, E> {
         if self.ended == self.files {
             let statistics = Item::Statistics(Box::new(self.sum.clone()));
             fold(map(self.extra(statistics)), self.end.bytes)?;

@@ -158,10 +158,7 @@ fn words(device: &Path, report: &Report) -> String {
         text += &format!("not compared: {} that were discarded\n", bytes(report.discarded_bytes));
     }
     for CutFile { path, bytes, .. } in &report.cut {
-        text += &format!(
-            "{} ends in the middle of something: its last {bytes} bytes are not used\n",
-            path.display()
-        );
+        text += &format!("{} ends in the middle of something: its last {bytes} bytes are not used\n", path.display());
     }
     if !report.ended_in_order {
         text += "the capture was not ended in order: what it may have lost is not told\n";
