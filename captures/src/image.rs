@@ -109,6 +109,9 @@ impl Base {
     /// The system's.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
         let file = File::open(path).map_err(failed("opening", path))?;
+        if file.metadata().is_ok_and(|file| file.is_dir()) {
+            return Err(failed("opening", path)(io::ErrorKind::IsADirectory.into()));
+        }
         let size = seek(&file, SeekFrom::End(0)).map_err(|errno| failed("measuring", path)(errno.into()))?;
         Ok(Self::File { file, path: path.to_owned(), size })
     }
@@ -356,7 +359,7 @@ impl Aside {
         let usual = Permissions::from_mode(0o666);
         let temporary =
             tempfile::Builder::new().prefix(".blkecho-").suffix(".part").permissions(usual).tempfile_in(folder);
-        let temporary = temporary.map_err(failed("writing in", folder))?;
+        let temporary = temporary.map_err(without_path).map_err(failed("writing in", folder))?;
         Ok(Self { temporary, output: output.to_owned(), force })
     }
 
@@ -393,6 +396,13 @@ impl Aside {
         let folder = folder_of(&output);
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("writing", folder))
     }
+}
+
+/// The system's answer alone: the path that it came with means nothing to anybody.
+fn without_path(error: io::Error) -> io::Error {
+    let source = error.get_ref().and_then(|with_path| with_path.source());
+    let number = source.and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
+    number.map_or(error, io::Error::from_raw_os_error)
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -474,5 +484,9 @@ mod tests {
         assert!(matches!(Aside::new(folder.path(), true, &[]), Err(ImageError::NotAFile(_))));
         assert!(matches!(Aside::new(Path::new("/dev/null"), true, &[]), Err(ImageError::NotAFile(_))));
         Aside::new(&output, true, &[]).unwrap().publish().unwrap();
+        let nowhere = folder.path().join("none/out");
+        let error = Aside::new(&nowhere, false, &[]).unwrap_err().to_string();
+        assert!(error.ends_with("none: No such file or directory (os error 2)"), "{error}");
+        assert!(Base::open(folder.path()).is_err(), "a folder is no base");
     }
 }

@@ -32,7 +32,10 @@ pub fn is_capture(path: &Path) -> io::Result<bool> {
         return Ok(true);
     }
     let kind = std::fs::metadata(path)?.file_type();
-    if kind.is_block_device() || kind.is_char_device() || kind.is_dir() {
+    if kind.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    if kind.is_block_device() || kind.is_char_device() {
         return Ok(false);
     }
     let mut head = Vec::new();

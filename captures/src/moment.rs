@@ -113,6 +113,7 @@ fn after(text: &str) -> Option<Duration> {
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Seq(Seq(0)) => f.write_str("start"),
             Self::Seq(seq) => write!(f, "seq {seq}"),
             Self::Time(ns) => Utc(*ns).fmt(f),
             Self::After(time) => write!(f, "+{}s", time.as_secs_f64()),

@@ -75,6 +75,26 @@ impl OutputArgs {
     }
 }
 
+/// Refuses standard input where a capture is read more than once.
+pub(crate) fn refuse_stdin(files: &[PathBuf]) -> Done {
+    match files.iter().any(|file| file == Path::new("-")) {
+        true => Err(Failure::text(Exit::Usage, "the capture is read more than once here: name a file in place of `-`")),
+        false => Ok(()),
+    }
+}
+
+/// Says which files end in the middle of something.
+pub(crate) fn warn_of_tails(series: &Series) {
+    for cut in series.cut() {
+        tracing::warn!(
+            "{} was cut: {} bytes after byte {} are no whole entry, and are not used",
+            cut.path.display(),
+            cut.bytes,
+            cut.offset
+        );
+    }
+}
+
 /// An output that gets its name when it is whole.
 pub(crate) fn aside(path: &Path, force: bool, inputs: &[PathBuf]) -> Done<Aside> {
     let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
@@ -120,10 +140,11 @@ pub(crate) fn moment(text: &str) -> Result<Moment, std::convert::Infallible> {
     text.parse()
 }
 
-fn io_exit(error: &io::Error) -> Exit {
+/// The exit code of a path that cannot be opened, or not be used further.
+pub(crate) fn io_exit(error: &io::Error) -> Exit {
     match error.kind() {
         io::ErrorKind::PermissionDenied => Exit::NotPermitted,
-        io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => Exit::Usage,
+        io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => Exit::Usage,
         _ => Exit::Failure,
     }
 }
@@ -194,7 +215,8 @@ pub(crate) fn explore_failed(error: ExploreError) -> Failure {
         ExploreError::Image(error) => image_exit(error),
         ExploreError::Check(error) => check_exit(error),
         ExploreError::Moment(_) | ExploreError::Nothing { .. } | ExploreError::FailsAtStart { .. } => Exit::Usage,
-        ExploreError::Scratch(_) | ExploreError::Thread(_) => Exit::Failure,
+        ExploreError::Scratch(error) => io_exit(error),
+        ExploreError::Thread(_) => Exit::Failure,
     };
     Failure::new(exit, error)
 }

@@ -7,6 +7,7 @@ use captures::{CutFile, Moment, Series, edit};
 use clap::Args;
 use indicatif::ProgressBar;
 use replayer::compare::{Readable, Source};
+use replayer::target::TargetError;
 
 use super::edit::failed;
 use super::verify::open_source;
@@ -73,6 +74,7 @@ fn captures(args: &Diff, stop: &Stop) -> Done {
     );
     drop(bar);
     let compared = compared.map_err(failed)?;
+    [&a, &b].into_iter().for_each(offline::warn_of_tails);
     for line in &lines {
         let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
         if args.json {
@@ -117,7 +119,7 @@ fn compared(request: &compare::Request<'_>, source: &Source, stop: &Stop) -> Don
     let bars = StageBars::new(bar);
     let report = compare::compare(
         request,
-        &mut |offset, buffer| source.read_at(offset, buffer).map_err(std::io::Error::other),
+        &mut |offset, buffer| source.read_at(offset, buffer).map_err(of_system),
         &mut |stage, done, total| {
             bars.show(stage, done, total);
             !stop.is_set()
@@ -129,6 +131,14 @@ fn compared(request: &compare::Request<'_>, source: &Source, stop: &Stop) -> Don
         CompareError::TooSmall { .. } => Failure::new(Exit::Usage, error),
         CompareError::Device { .. } => Failure::new(Exit::Failure, error),
     })
+}
+
+/// The system's answer; what else the error says is for those who replicate.
+fn of_system(error: TargetError) -> std::io::Error {
+    match error {
+        TargetError::Io { source, .. } => source,
+        other => std::io::Error::other(other),
+    }
 }
 
 fn bar(stage: Stage, total: u64) -> ProgressBar {

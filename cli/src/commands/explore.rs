@@ -94,6 +94,10 @@ enum CacheArg {
 }
 
 pub(super) fn run(args: &Explore) -> Done {
+    // The first moment is looked for before the commands are read, unless it is a number.
+    if !matches!(args.from, Moment::Seq(_)) {
+        offline::refuse_stdin(&args.files)?;
+    }
     let stop = Stop::on_signals()?;
     let folder = args.work_dir.clone().unwrap_or_else(std::env::temp_dir);
     let (request, bars) = (request(args, &folder)?, StageBars::new(bar));

@@ -86,7 +86,9 @@ fn print_json(value: &impl serde::Serialize) -> Done {
 fn print(text: &str) -> Done {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("writing to standard output").into())
+        }
         _ => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::args::Show;
 use crate::exit::{Done, Exit, Failure};
-use crate::offline::series_failed;
+use crate::offline::{series_failed, warn_of_tails};
 
 pub(super) fn run(args: &Show) -> Done {
     let mut series = args.files.open()?;
@@ -38,7 +38,7 @@ enum Stopped {
 impl From<Stopped> for Failure {
     fn from(stopped: Stopped) -> Self {
         match stopped {
-            Stopped::Output(error) => error.into(),
+            Stopped::Output(error) => anyhow::Error::new(error).context("writing to standard output").into(),
             Stopped::Input(error) => series_failed(error),
             Stopped::Select(error) => Failure::new(Exit::Usage, error),
         }
@@ -114,16 +114,5 @@ fn colour(kind: Kind) -> &'static str {
         Kind::Failed => "\x1b[31m",
         Kind::Lost => "\x1b[1;31m",
         Kind::Note => "\x1b[2m",
-    }
-}
-
-fn warn_of_tails(series: &Series) {
-    for cut in series.cut() {
-        tracing::warn!(
-            "{} was cut: {} bytes after byte {} are no whole entry, and are not shown",
-            cut.path.display(),
-            cut.bytes,
-            cut.offset
-        );
     }
 }
