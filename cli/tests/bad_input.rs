@@ -1,13 +1,15 @@
 //! Whatever a new user hands to the commands on captures: the same exit code of each, the reason in words, and nothing left.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::cargo_bin;
 use captures::{Device, Section, Statistics, Writer};
-use formats::entry::{Origin, PayloadInfo};
-use formats::{ByteRange, Entry, EntryHeader, Op, OpFlags, Position, Record, Seq, Status, VolumeIndex};
+use common::add;
+use formats::ByteRange;
 use tempfile::TempDir;
 
 const SIZE: u64 = 1 << 20;
@@ -63,22 +65,10 @@ fn capture(numbers: impl IntoIterator<Item = u64>, payload: bool) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), &section, &[device]).unwrap();
     let mut records = 0;
     for seq in numbers {
-        let at = START + seq * 1_000_000;
-        let (op, len) = if seq % 5 == 0 { (Op::Flush, 0) } else { (Op::Write, 4096) };
-        let record = Record {
-            seq: Seq(seq),
-            dep: Seq(seq - 1),
-            volume: VolumeIndex(0),
-            op,
-            flags: OpFlags::empty(),
-            range: ByteRange::new(seq % 7 * 4096 * u64::from(len > 0), len),
-            status: Status::OK,
-            origin: Origin { issued_ns: at, completed_ns: at + 1000, queue_depth: 1, ..Origin::default() },
-        };
-        let content = if payload { vec![seq as u8; len as usize] } else { Vec::new() };
-        let info = if content.is_empty() { PayloadInfo::NONE } else { PayloadInfo::data(&content) };
-        let header = EntryHeader { entry: Entry::Record(record), position: Position(seq), payload: info };
-        writer.write(&header, &content).unwrap();
+        let len = if seq % 5 == 0 { 0 } else { 4096 };
+        let range = ByteRange::new(if len == 0 { 0 } else { seq % 7 * 4096 }, len);
+        let content = vec![seq as u8; len as usize];
+        add(&mut writer, seq, START + seq * 1_000_000, range, payload.then_some(&content));
         records += 1;
     }
     writer.statistics(&Statistics { records, ended_ns: START + 100_000_000, ..Statistics::default() }).unwrap();
@@ -431,19 +421,7 @@ fn noise() -> Vec<u8> {
             (random >> 56) as u8 | 1
         };
         let content: Vec<u8> = (0..4096).map(byte).collect();
-        let record = Record {
-            seq: Seq(seq),
-            dep: Seq(seq - 1),
-            volume: VolumeIndex(0),
-            op: Op::Write,
-            flags: OpFlags::empty(),
-            range: ByteRange::new((seq - 1) * 4096, 4096),
-            status: Status::OK,
-            origin: Origin { issued_ns: START + seq, completed_ns: START + seq, ..Origin::default() },
-        };
-        let payload = PayloadInfo::data(&content);
-        let header = EntryHeader { entry: Entry::Record(record), position: Position(seq), payload };
-        writer.write(&header, &content).unwrap();
+        add(&mut writer, seq, START + seq, ByteRange::new((seq - 1) * 4096, 4096), Some(&content));
     }
     writer.finish().unwrap()
 }
