@@ -208,7 +208,7 @@ pub fn compare(
     follower.holes.ranges().for_each(|range| expected.pieces.cut_out(range));
     let mut report = report(request, &series, &follower);
     let block = u64::from(device.block_size.max(512));
-    Comparison { request, expected: &expected, block, report: &mut report }.run(read, watch)?;
+    Comparison { request, expected: &expected, block, report: &mut report, last: None }.run(read, watch)?;
     Ok(report)
 }
 
@@ -307,6 +307,8 @@ struct Comparison<'a> {
     expected: &'a Expected,
     block: u64,
     report: &'a mut Report,
+    /// Where the last differing stretch ends, and who wrote it.
+    last: Option<(u64, Seq)>,
 }
 
 impl Comparison<'_> {
@@ -343,23 +345,28 @@ impl Comparison<'_> {
     }
 
     fn differs(&mut self, block: ByteRange, writer: &Writer) {
-        let report = &mut *self.report;
+        let goes_on = self.last == Some((block.offset, writer.seq));
+        self.last = Some((block.end(), writer.seq));
+        let (report, most) = (&mut *self.report, self.request.most);
         report.differing_bytes += block.len;
-        let last = report.stretches.last_mut().filter(|_| report.differing <= self.request.most as u64);
-        if let Some(last) = last.filter(|last| last.offset + last.len == block.offset && last.seq == writer.seq.0) {
-            last.len += block.len;
-            return;
+        report.differing += u64::from(!goes_on);
+        match report.stretches.last_mut() {
+            Some(listed) if goes_on && listed.offset + listed.len == block.offset => listed.len += block.len,
+            _ if !goes_on && report.stretches.len() < most => report.stretches.push(Stretch::new(block, writer)),
+            _ => {}
         }
-        report.differing += 1;
-        if report.stretches.len() < self.request.most {
-            report.stretches.push(Stretch {
-                offset: block.offset,
-                len: block.len,
-                seq: writer.seq.0,
-                op: writer.op.map_or("read back", Op::name),
-                process: task_name(&writer.comm),
-                time: Utc(writer.completed_ns).to_string(),
-            });
+    }
+}
+
+impl Stretch {
+    fn new(block: ByteRange, writer: &Writer) -> Self {
+        Self {
+            offset: block.offset,
+            len: block.len,
+            seq: writer.seq.0,
+            op: writer.op.map_or("read back", Op::name),
+            process: task_name(&writer.comm),
+            time: Utc(writer.completed_ns).to_string(),
         }
     }
 }

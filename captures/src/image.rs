@@ -1,8 +1,8 @@
 //! Image files: copied from a base without their zeros, changed, and put in their place when they are whole.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use formats::ByteRange;
@@ -110,7 +110,7 @@ impl Base {
     pub fn open(path: &Path) -> Result<Self, ImageError> {
         let file = File::open(path).map_err(failed("opening", path))?;
         if file.metadata().is_ok_and(|file| file.is_dir()) {
-            return Err(failed("opening", path)(io::ErrorKind::IsADirectory.into()));
+            return Err(failed("opening", path)(Errno::ISDIR.into()));
         }
         let size = seek(&file, SeekFrom::End(0)).map_err(|errno| failed("measuring", path)(errno.into()))?;
         Ok(Self::File { file, path: path.to_owned(), size })
@@ -356,10 +356,9 @@ impl Aside {
         check_output(output, force, inputs)?;
         let folder = folder_of(output);
         // As any file that the user makes: the system takes away what the umask says.
-        let usual = Permissions::from_mode(0o666);
-        let temporary =
-            tempfile::Builder::new().prefix(".blkecho-").suffix(".part").permissions(usual).tempfile_in(folder);
-        let temporary = temporary.map_err(without_path).map_err(failed("writing in", folder))?;
+        let make = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o666).open(path);
+        let temporary = tempfile::Builder::new().prefix(".blkecho-").suffix(".part").make_in(folder, make);
+        let temporary = temporary.map_err(failed("writing in", folder))?;
         Ok(Self { temporary, output: output.to_owned(), force })
     }
 
@@ -396,13 +395,6 @@ impl Aside {
         let folder = folder_of(&output);
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("writing", folder))
     }
-}
-
-/// The system's answer alone: the path that it came with means nothing to anybody.
-fn without_path(error: io::Error) -> io::Error {
-    let source = error.get_ref().and_then(|with_path| with_path.source());
-    let number = source.and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
-    number.map_or(error, io::Error::from_raw_os_error)
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -33,7 +33,7 @@ pub fn is_capture(path: &Path) -> io::Result<bool> {
     }
     let kind = std::fs::metadata(path)?.file_type();
     if kind.is_dir() {
-        return Err(ErrorKind::IsADirectory.into());
+        return Err(rustix::io::Errno::ISDIR.into());
     }
     if kind.is_block_device() || kind.is_char_device() {
         return Ok(false);

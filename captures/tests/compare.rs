@@ -100,9 +100,11 @@ fn a_difference_is_told_with_its_last_writer() {
 
 #[test]
 fn many_differences_are_counted_and_some_told() {
-    let writes: Vec<Written> = (1..=10).map(|seq| write(seq, seq * 4, 1, 1)).collect();
+    let writes: Vec<Written> = (1..=10).map(|seq| write(seq, seq * 4, 2, 1)).collect();
     let found = Scene::new(&writes).compare("end", &vec![0; SIZE as usize]).unwrap();
-    assert_eq!((found.differing, found.stretches.len(), found.differing_bytes), (10, 3, 5120));
+    assert_eq!((found.differing, found.differing_bytes), (10, 10 * 1024));
+    let places: Vec<_> = found.stretches.iter().map(|s| (s.offset, s.len)).collect();
+    assert_eq!(places, [(2048, 1024), (4096, 1024), (6144, 1024)]);
 }
 
 #[test]
