@@ -350,15 +350,21 @@ impl Comparison<'_> {
         let (report, most) = (&mut *self.report, self.request.most);
         report.differing_bytes += block.len;
         report.differing += u64::from(!goes_on);
-        match report.stretches.last_mut() {
-            Some(listed) if goes_on && listed.offset + listed.len == block.offset => listed.len += block.len,
-            _ if !goes_on && report.stretches.len() < most => report.stretches.push(Stretch::new(block, writer)),
-            _ => {}
+        if !goes_on && report.stretches.len() < most {
+            report.stretches.push(Stretch::new(block, writer));
+        } else if goes_on
+            && let Some(listed) = report.stretches.last_mut().filter(|listed| listed.end() == block.offset)
+        {
+            listed.len += block.len;
         }
     }
 }
 
 impl Stretch {
+    fn end(&self) -> u64 {
+        self.offset + self.len
+    }
+
     fn new(block: ByteRange, writer: &Writer) -> Self {
         Self {
             offset: block.offset,
