@@ -172,7 +172,7 @@ proptest! {
     ) {
         let mut model = vec![0u8; SIZE as usize];
         // By sector: 0 never written, 1 known, 2 discarded, 3 not known.
-        let mut states = vec![0u8; 80];
+        let mut states = [0u8; 80];
         let mut entries = Vec::new();
         for (seq, (kind, sector, sectors)) in (1..).zip(steps) {
             let place = sector as usize..(sector + sectors) as usize;
