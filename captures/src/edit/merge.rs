@@ -137,7 +137,7 @@ fn told(sources: &[Source], progress: &mut dyn FnMut(u64, u64) -> bool) -> bool 
 
 /// Names devices that came with the last item.
 fn describe<W: Write>(source: &mut Source, writer: &mut Writer<W>, volumes: &mut u32) -> Result<(), EditError> {
-    let fresh: Vec<Device> = source.input.devices()[source.volumes.len()..].to_vec();
+    let fresh: Vec<Device> = source.input.devices().iter().skip(source.volumes.len()).cloned().collect();
     for device in fresh {
         let volume = u16::try_from(*volumes).map_err(|_| EditError::Devices)?;
         source.volumes.push((device.volume, volume));
