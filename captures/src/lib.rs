@@ -52,7 +52,7 @@ pub use meta::{Device, Filtered, Lost, Section, Statistics};
 pub use moment::{Before, Between, Moment, MomentError};
 pub use option::PRIVATE_ENTERPRISE_NUMBER;
 pub use output::Output;
-pub use reader::{CapturedEntry, Item, Reader, Tail};
+pub use reader::{CapturedEntry, Item, Reader, Sink, Tail};
 pub use scan::{Batch, Batches, End, Scan, SeriesScan};
 pub use select::{Blocks, Chooser, SelectError, Selection};
 pub use series::{CutFile, Series, SeriesError};

@@ -92,8 +92,8 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Gets what was put together.
-pub(crate) trait Sink {
+/// Gets what was put together, in the order of the file.
+pub trait Sink {
     /// An entry.
     fn entry(&mut self, entry: CapturedEntry);
     /// Something else.

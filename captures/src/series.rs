@@ -303,7 +303,8 @@ impl Series {
 
     /// Notes the place of an item; answers what is missing before it.
     fn follow(&mut self, item: &Item) -> Result<Option<Item>, SeriesError> {
-        let Some((first, last)) = numbers(item) else { return Ok(None) };
+        let Item::Entry(entry) = item else { return Ok(None) };
+        let Some((first, last)) = numbers(entry) else { return Ok(None) };
         let is_first = std::mem::take(&mut self.fresh);
         let gap = match is_first || self.tells_all {
             true => self.joint.missing_before(&self.path, first)?,
@@ -359,9 +360,8 @@ fn open(path: &Path) -> Result<Reader<Input>, SeriesError> {
     Reader::new(input(path)?).map_err(unreadable(path))
 }
 
-/// The first and the last completion that an item stands for.
-pub(crate) fn numbers(item: &Item) -> Option<(Seq, Seq)> {
-    let Item::Entry(entry) = item else { return None };
+/// The first and the last completion that an entry stands for.
+pub(crate) fn numbers(entry: &CapturedEntry) -> Option<(Seq, Seq)> {
     match &entry.header.entry {
         Entry::Record(record) => Some((record.seq, record.seq)),
         Entry::Gap(gap) => Some((gap.first, gap.last)),

@@ -43,6 +43,26 @@ pub trait Batches {
         self,
         map: impl Fn(Batch) -> T + Sync,
         fold: impl FnMut(T, u64) -> Result<(), E>,
+    ) -> Result<End, E>
+    where
+        Self: Sized,
+    {
+        let end = |part: Batch<VecDeque<Item>>| {
+            let Batch { index, devices, items } = part;
+            map(Batch { index, devices, items: items.into() })
+        };
+        self.gather(|_| VecDeque::new(), end, fold)
+    }
+
+    /// The same for who needs no items: each part is gathered by what `begin` makes, with its index, and given to `map`.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    fn gather<S: Sink, T: Send, E: From<Self::Error>>(
+        self,
+        begin: impl Fn(u64) -> S + Sync,
+        map: impl Fn(Batch<S>) -> T + Sync,
+        fold: impl FnMut(T, u64) -> Result<(), E>,
     ) -> Result<End, E>;
 }
 
@@ -117,23 +137,7 @@ impl<R: Read + Send> Batches for Scan<R> {
         &self.section
     }
 
-    fn run<T: Send, E: From<ReadError>>(
-        self,
-        map: impl Fn(Batch) -> T + Sync,
-        fold: impl FnMut(T, u64) -> Result<(), E>,
-    ) -> Result<End, E> {
-        let end = |part: Batch<VecDeque<Item>>| {
-            let Batch { index, devices, items } = part;
-            map(Batch { index, devices, items: items.into() })
-        };
-        self.gather(|_| VecDeque::new(), end, fold)
-    }
-
-    /// The same for who needs no items: each part is gathered by what `begin` makes, with its index, and given to `map`.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub(crate) fn gather<S: Sink, T: Send, E: From<ReadError>>(
+    fn gather<S: Sink, T: Send, E: From<ReadError>>(
         self,
         begin: impl Fn(u64) -> S + Sync,
         map: impl Fn(Batch<S>) -> T + Sync,

@@ -8,7 +8,7 @@ use formats::Seq;
 use super::{Batch, Batches, End, Scan};
 use crate::error::ReadError;
 use crate::meta::{Device, Section, Statistics};
-use crate::reader::{Item, Tail};
+use crate::reader::{CapturedEntry, Item, Sink, Tail};
 use crate::series::{Input, Joint, SeriesError, input, numbers, total_bytes, unreadable};
 
 /// Files of one capture, in their order. Devices come once, the statistics of all files together at the end (when each of
@@ -27,6 +27,39 @@ struct Piece<T> {
     last: Option<Seq>,
     devices: Vec<Device>,
     statistics: Vec<Statistics>,
+}
+
+/// How parts are gathered, and what is made of them.
+struct Make<B, M> {
+    begin: B,
+    map: M,
+}
+
+/// Gathers a part, and what tells how it goes on from what was before.
+struct Noting<S> {
+    inner: S,
+    first: Option<Seq>,
+    last: Option<Seq>,
+    statistics: Vec<Statistics>,
+}
+
+impl<S: Sink> Sink for Noting<S> {
+    fn entry(&mut self, entry: CapturedEntry) {
+        if let Some((first, last)) = numbers(&entry) {
+            self.first.get_or_insert(first);
+            self.last = self.last.max(Some(last));
+        }
+        self.inner.entry(entry);
+    }
+
+    /// Keeps back what is told of all files together.
+    fn other(&mut self, item: Item) {
+        match item {
+            Item::Entry(entry) => self.entry(*entry),
+            Item::Statistics(told) => self.statistics.push(*told),
+            item => self.inner.other(item),
+        }
+    }
 }
 
 /// Why a file is not read further.
@@ -81,25 +114,27 @@ impl Batches for SeriesScan {
         self.first.section()
     }
 
-    fn run<T: Send, E: From<SeriesError>>(
+    fn gather<S: Sink, T: Send, E: From<SeriesError>>(
         self,
-        map: impl Fn(Batch) -> T + Sync,
+        begin: impl Fn(u64) -> S + Sync,
+        map: impl Fn(Batch<S>) -> T + Sync,
         mut fold: impl FnMut(T, u64) -> Result<(), E>,
     ) -> Result<End, E> {
         let Self { first, mut path, mut rest, .. } = self;
         if rest.is_empty() {
-            return first.run(map, |part, bytes| fold(part, bytes).map_err(Stop::Fold)).map_err(stopped(&path));
+            let one = |part, bytes| fold(part, bytes).map_err(Stop::Fold);
+            return first.gather(begin, map, one).map_err(stopped(&path));
         }
         let mut state = State::new(first.section());
-        let mut scan = first;
+        let (mut scan, make) = (first, Make { begin, map });
         loop {
-            state.file(scan, &path, &map, &mut fold)?;
+            state.file(scan, &path, &make, &mut fold)?;
             let Some(next) = rest.pop_front() else { break };
             scan = open(&next)?;
             state.joint.check_stream(&next, scan.section())?;
             path = next;
         }
-        state.finish(&map, &mut fold)
+        state.finish(&make, &mut fold)
     }
 }
 
@@ -124,19 +159,20 @@ impl State {
     }
 
     /// Reads one file to its end.
-    fn file<T: Send, E: From<SeriesError>>(
+    fn file<S: Sink, T: Send, E: From<SeriesError>>(
         &mut self,
         scan: Scan<Input>,
         path: &Path,
-        map: &(impl Fn(Batch) -> T + Sync),
+        make: &Make<impl Fn(u64) -> S + Sync, impl Fn(Batch<S>) -> T + Sync>,
         fold: &mut impl FnMut(T, u64) -> Result<(), E>,
     ) -> Result<(), E> {
         let (known, batches, before) = (self.joint.devices.clone(), self.batches, self.end);
         let (mut is_first, ended) = (true, self.ended);
-        let end = scan.run(
-            |batch| Piece::of(batch, batches, &known, map),
+        let end = scan.gather(
+            |index| make.noting(batches + index),
+            |batch| Piece::of(batch, batches, &known, &make.map),
             |piece: Piece<T>, bytes| {
-                self.piece(piece, path, &mut is_first, map, &mut |part| fold(part, before.bytes + bytes))
+                self.piece(piece, path, &mut is_first, make, &mut |part| fold(part, before.bytes + bytes))
             },
         );
         self.end = before.then(end.map_err(stopped(path))?);
@@ -145,12 +181,12 @@ impl State {
         Ok(())
     }
 
-    fn piece<T, E: From<SeriesError>>(
+    fn piece<S: Sink, T, E: From<SeriesError>>(
         &mut self,
         piece: Piece<T>,
         path: &Path,
         is_first: &mut bool,
-        map: &impl Fn(Batch) -> T,
+        make: &Make<impl Fn(u64) -> S, impl Fn(Batch<S>) -> T>,
         fold: &mut dyn FnMut(T) -> Result<(), E>,
     ) -> Result<(), Stop<E>> {
         let of_series = |error: SeriesError| Stop::Fold(error.into());
@@ -159,7 +195,7 @@ impl State {
         if let Some(first) = piece.first.filter(|_| std::mem::take(is_first))
             && let Some(gap) = self.joint.missing_before(path, first).map_err(of_series)?
         {
-            fold(map(self.extra(gap))).map_err(Stop::Fold)?;
+            fold(make.extra(self.batches, gap)).map_err(Stop::Fold)?;
         }
         self.joint.last = self.joint.last.max(piece.last.unwrap_or(Seq(0)));
         self.ended += u64::from(!piece.statistics.is_empty());
@@ -167,38 +203,45 @@ impl State {
         fold(piece.mapped).map_err(Stop::Fold)
     }
 
-    /// A batch of an item that stands in no file.
-    fn extra(&self, item: Item) -> Batch {
-        Batch { index: self.batches, devices: Vec::new(), items: vec![item] }
-    }
-
-    fn finish<T, E>(self, map: &impl Fn(Batch) -> T, fold: &mut impl FnMut(T, u64) -> Result<(), E>) -> Result<End, E> {
+    fn finish<S: Sink, T, E>(
+        self,
+        make: &Make<impl Fn(u64) -> S, impl Fn(Batch<S>) -> T>,
+        fold: &mut impl FnMut(T, u64) -> Result<(), E>,
+    ) -> Result<End, E> {
         if self.ended == self.files {
-            let statistics = Item::Statistics(Box::new(self.sum.clone()));
-            fold(map(self.extra(statistics)), self.end.bytes)?;
+            let statistics = Item::Statistics(Box::new(self.sum));
+            fold(make.extra(self.batches, statistics), self.end.bytes)?;
         }
         Ok(self.end)
     }
 }
 
+impl<S: Sink, T, B: Fn(u64) -> S, M: Fn(Batch<S>) -> T> Make<B, M> {
+    fn noting(&self, index: u64) -> Noting<S> {
+        Noting { inner: (self.begin)(index), first: None, last: None, statistics: Vec::new() }
+    }
+
+    /// A part of an item that stands in no file.
+    fn extra(&self, index: u64, item: Item) -> T {
+        let mut items = (self.begin)(index);
+        items.other(item);
+        (self.map)(Batch { index, devices: Vec::new(), items })
+    }
+}
+
 impl<T> Piece<T> {
-    /// Keeps back what is told of all files together, or was told before.
-    fn of(mut batch: Batch, before: u64, known: &[Device], map: &impl Fn(Batch) -> T) -> Self {
-        let devices = batch.devices.clone();
-        batch.devices.retain(|device| known.iter().all(|known| known.volume != device.volume));
-        batch.index += before;
-        let all: Vec<(Seq, Seq)> = batch.items.iter().filter_map(numbers).collect();
-        let mut statistics = Vec::new();
-        batch.items.retain(|item| match item {
-            Item::Statistics(told) => {
-                statistics.push((**told).clone());
-                false
-            }
-            _ => true,
-        });
-        let first = all.first().map(|(first, _)| *first);
-        let last = all.iter().map(|(_, last)| *last).max();
-        Self { mapped: map(batch), first, last, devices, statistics }
+    /// Keeps back the devices that were told before.
+    fn of<S: Sink>(batch: Batch<Noting<S>>, before: u64, known: &[Device], map: &impl Fn(Batch<S>) -> T) -> Self {
+        let Batch { index, devices, items: Noting { inner, first, last, statistics } } = batch;
+        let is_new = |device: &&Device| known.iter().all(|known| known.volume != device.volume);
+        let new = devices.iter().filter(is_new).cloned().collect();
+        Self {
+            mapped: map(Batch { index: index + before, devices: new, items: inner }),
+            first,
+            last,
+            devices,
+            statistics,
+        }
     }
 }
 
