@@ -57,7 +57,10 @@ pub enum ReadError {
     #[error("the capture file is empty, or cut off within its first block")]
     Empty,
     /// No pcapng file.
-    #[error("not a pcapng file (it starts with {starts:02x?}); a compressed one must be unpacked first")]
+    #[error(
+        "not a pcapng file (it starts with {starts:02x?}); compressed by zstd it is read as it is, by anything else it must \
+         be unpacked first"
+    )]
     NotPcapng {
         /// Its first bytes, four at most.
         starts: Vec<u8>,

@@ -8,10 +8,10 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::change::{Done, Why};
-use crate::holes::Holes;
 use crate::image::{Base, Image, ImageError};
 use crate::meta::Device;
-use crate::moment::{Before, Moment, MomentError};
+use crate::moment::{Between, Moment, MomentError};
+use crate::pieces::Pieces;
 use crate::reader::{CapturedEntry, Item};
 use crate::series::{Series, SeriesError};
 
@@ -76,26 +76,22 @@ pub enum ExcerptError {
 pub struct Excerpt {
     series: Series,
     part: Part,
-    from: Before,
-    until: Before,
+    between: Between,
     left_out: LeftOut,
-    wants_start: bool,
 }
 
 impl Excerpt {
     /// Of these files, in their order.
     ///
     /// # Errors
-    /// They are no capture, or one without payload.
+    /// They are no capture, or one without payload; or nothing can lie between the moments.
     pub fn open(files: &[PathBuf], part: Part) -> Result<Self, ExcerptError> {
         let series = Series::open(files)?;
         if !series.section().payload {
             return Err(ExcerptError::NoPayload);
         }
-        let started = series.section().started_ns;
-        let (from, until) = (Before::new(&part.from, started), Before::new(&part.until, started));
-        let wants_start = part.from == Moment::Seq(Seq(0));
-        Ok(Self { series, part, from, until, left_out: LeftOut::default(), wants_start })
+        let between = Between::new(&part.from, &part.until, series.section().started_ns)?;
+        Ok(Self { series, part, between, left_out: LeftOut::default() })
     }
 
     /// The devices of the capture.
@@ -121,14 +117,10 @@ impl Excerpt {
     /// # Errors
     /// The capture cannot be read, lacks something, or does not have one of the moments.
     pub fn next_entry(&mut self) -> Result<Option<Box<CapturedEntry>>, ExcerptError> {
-        while !self.until.is_passed() {
+        while !self.between.is_over() {
             let Some(item) = self.series.next_item()? else { return self.end() };
-            let before = self.from.takes(&item);
-            let is_skipped = before && !self.wants_start;
-            if !self.until.takes(&item) || is_skipped {
-                continue;
-            }
-            if let Item::Entry(entry) = item
+            if self.between.takes(&item)?
+                && let Item::Entry(entry) = item
                 && self.takes(&entry)?
             {
                 return Ok(Some(entry));
@@ -138,8 +130,7 @@ impl Excerpt {
     }
 
     fn end(&self) -> Result<Option<Box<CapturedEntry>>, ExcerptError> {
-        self.from.reached()?;
-        self.until.reached()?;
+        self.between.reached()?;
         Ok(None)
     }
 
@@ -190,7 +181,7 @@ fn lacking(entry: &CapturedEntry) -> Option<Why> {
 /// What the volumes hold where a part of a capture wrote, and nothing of what they hold elsewhere.
 #[derive(Debug)]
 pub struct Expected {
-    volumes: BTreeMap<u16, (Image, Holes)>,
+    volumes: BTreeMap<u16, (Image, Pieces<()>)>,
 }
 
 impl Expected {
@@ -208,7 +199,7 @@ impl Expected {
                 source,
             })?;
             let image = Image::from_base(file, &path, &Base::Blank, device.size, &mut |_, _| true)?;
-            expected.volumes.insert(device.volume, (image, Holes::new(device.size)));
+            expected.volumes.insert(device.volume, (image, Pieces::new()));
         }
         while let Some(entry) = excerpt.next_entry()? {
             expected.heed(&entry)?;
@@ -221,11 +212,11 @@ impl Expected {
         let Some((image, written)) = volume.and_then(|volume| self.volumes.get_mut(&volume)) else { return Ok(()) };
         match entry.done() {
             Done::Nothing => {}
-            Done::Unknown(range, _) => written.close(range.unwrap_or(ByteRange::new(0, image.size()))),
+            Done::Unknown(range, _) => written.cut_out(range.unwrap_or(ByteRange::new(0, image.size()))),
             Done::Changes(changes) => {
                 for change in changes {
                     image.put(change.range, change.content)?;
-                    written.open(Some(change.range), Seq(0), Why::NoPayload);
+                    written.put(change.range, ());
                 }
             }
         }
@@ -235,7 +226,7 @@ impl Expected {
     /// The stretches of a volume whose content is known, and an image that holds it there.
     pub fn of(&self, volume: u16) -> Option<(&Image, impl Iterator<Item = ByteRange>)> {
         let (image, written) = self.volumes.get(&volume)?;
-        Some((image, written.ranges()))
+        Some((image, written.iter().map(|(range, ())| range)))
     }
 }
 

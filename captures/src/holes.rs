@@ -3,12 +3,11 @@
 //! A hole begins with a change whose effect is not known, and ends where its range was written again; so a write that
 //! failed and was repeated leaves none.
 
-use std::collections::BTreeMap;
-
 use formats::{ByteRange, Seq};
 use serde::Serialize;
 
 use crate::change::{Change, Content, Why};
+use crate::pieces::Pieces;
 
 /// A stretch whose content is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,85 +29,52 @@ impl std::fmt::Display for Hole {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Piece {
-    end: u64,
-    seq: Seq,
-    why: Why,
-}
-
 /// The holes of one volume.
 #[derive(Debug, Clone)]
 pub(crate) struct Holes {
     size: u64,
-    /// By their first byte; apart.
-    pieces: BTreeMap<u64, Piece>,
+    pieces: Pieces<(Seq, Why)>,
 }
 
 impl Holes {
     /// None, on a volume of `size` bytes.
     pub(crate) fn new(size: u64) -> Self {
-        Self { size, pieces: BTreeMap::new() }
+        Self { size, pieces: Pieces::new() }
     }
 
     /// The content of a range, or of the whole volume, is not known from now on.
     pub(crate) fn open(&mut self, range: Option<ByteRange>, seq: Seq, why: Why) {
         let range = range.unwrap_or(ByteRange::new(0, self.size));
         let (start, end) = (range.offset.min(self.size), range.end().min(self.size));
-        self.cut_out(start, end);
-        if start < end {
-            self.pieces.insert(start, Piece { end, seq, why });
-        }
+        self.pieces.put(ByteRange::new(start, end - start), (seq, why));
     }
 
     /// A change whose effect is known.
     pub(crate) fn change(&mut self, change: &Change<'_>) {
-        if change.content != Content::Discarded && !self.pieces.is_empty() {
-            self.close(change.range);
+        if change.content != Content::Discarded && self.count() > 0 {
+            self.pieces.cut_out(change.range);
         }
-    }
-
-    fn cut_out(&mut self, start: u64, end: u64) {
-        if let Some((&first, &piece)) = self.pieces.range(..start).next_back()
-            && piece.end > start
-        {
-            self.pieces.insert(first, Piece { end: start, ..piece });
-            if piece.end > end {
-                self.pieces.insert(end, piece);
-            }
-        }
-        while let Some((&first, &piece)) = self.pieces.range(start..end).next() {
-            self.pieces.remove(&first);
-            if piece.end > end {
-                self.pieces.insert(end, piece);
-            }
-        }
-    }
-
-    /// The content of a range is known.
-    pub(crate) fn close(&mut self, range: ByteRange) {
-        self.cut_out(range.offset, range.end());
     }
 
     /// The stretches, in the order of places.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = ByteRange> {
-        self.pieces.iter().map(|(&offset, piece)| ByteRange::new(offset, piece.end - offset))
+        self.pieces.iter().map(|(range, _)| range)
     }
 
     /// What is open, in the order of places, `most` at most.
     pub(crate) fn list(&self, most: usize) -> Vec<Hole> {
-        let hole = |(&offset, piece): (&u64, &Piece)| Hole {
-            seq: piece.seq.0,
-            why: piece.why.to_string(),
-            offset,
-            len: piece.end - offset,
+        let hole = |(range, (seq, why)): (ByteRange, (Seq, Why))| Hole {
+            seq: seq.0,
+            why: why.to_string(),
+            offset: range.offset,
+            len: range.len,
         };
         self.pieces.iter().take(most).map(hole).collect()
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.pieces.len()
+        self.pieces.count()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Image files: copied from a base without their zeros, changed, and put in their place when they are whole.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use formats::ByteRange;
@@ -53,12 +53,12 @@ pub enum ImageError {
     Exists(PathBuf),
     /// The output is a device, a folder or the like.
     #[error(
-        "{} is no regular file: an image is written aside and renamed, so name a file; copy it to a device afterwards",
+        "{} is no regular file: what is made is written aside and renamed, so name a file; copy it elsewhere afterwards",
         .0.display()
     )]
     NotAFile(PathBuf),
     /// The output is one of the inputs.
-    #[error("{} is an input too: name another file for the image", .0.display())]
+    #[error("{} is an input too: name another file for the output", .0.display())]
     IsInput(PathBuf),
     /// A change that is not on the device.
     #[error("a change of {range} on a device of {size} bytes: the capture is damaged, or the device was resized")]
@@ -109,8 +109,20 @@ impl Base {
     /// The system's.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
         let file = File::open(path).map_err(failed("opening", path))?;
+        if file.metadata().is_ok_and(|file| file.is_dir()) {
+            return Err(failed("opening", path)(Errno::ISDIR.into()));
+        }
         let size = seek(&file, SeekFrom::End(0)).map_err(|errno| failed("measuring", path)(errno.into()))?;
         Ok(Self::File { file, path: path.to_owned(), size })
+    }
+
+    /// These files and its own: all that is read.
+    pub(crate) fn with<'a>(&'a self, files: &'a [PathBuf]) -> Vec<&'a Path> {
+        let base = match self {
+            Self::File { path, .. } => Some(path.as_path()),
+            Self::Blank => None,
+        };
+        files.iter().map(PathBuf::as_path).chain(base).collect()
     }
 
     /// Refuses one that cannot be the volume.
@@ -344,9 +356,8 @@ impl Aside {
         check_output(output, force, inputs)?;
         let folder = folder_of(output);
         // As any file that the user makes: the system takes away what the umask says.
-        let usual = Permissions::from_mode(0o666);
-        let temporary =
-            tempfile::Builder::new().prefix(".blkecho-").suffix(".part").permissions(usual).tempfile_in(folder);
+        let make = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o666).open(path);
+        let temporary = tempfile::Builder::new().prefix(".blkecho-").suffix(".part").make_in(folder, make);
         let temporary = temporary.map_err(failed("writing in", folder))?;
         Ok(Self { temporary, output: output.to_owned(), force })
     }
@@ -465,5 +476,9 @@ mod tests {
         assert!(matches!(Aside::new(folder.path(), true, &[]), Err(ImageError::NotAFile(_))));
         assert!(matches!(Aside::new(Path::new("/dev/null"), true, &[]), Err(ImageError::NotAFile(_))));
         Aside::new(&output, true, &[]).unwrap().publish().unwrap();
+        let nowhere = folder.path().join("none/out");
+        let error = Aside::new(&nowhere, false, &[]).unwrap_err().to_string();
+        assert!(error.ends_with("none: No such file or directory (os error 2)"), "{error}");
+        assert!(Base::open(folder.path()).is_err(), "a folder is no base");
     }
 }

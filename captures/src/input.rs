@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+
+use crate::reader::SECTION_HEADER;
 
 /// First bytes of a zstd frame (RFC 8878, 3.1.1).
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -17,6 +20,29 @@ const WINDOW_LOG: u32 = 27;
 /// When there is none, or it cannot be read.
 pub fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     if path == Path::new("-") { plain(io::stdin()) } else { plain(File::open(path)?) }
+}
+
+/// Whether there is a capture at this path, by its first bytes: otherwise it is a device, an image or whatever else. What can
+/// be read only once is taken for a capture.
+///
+/// # Errors
+/// When there is nothing, or it cannot be read.
+pub fn is_capture(path: &Path) -> io::Result<bool> {
+    if path == Path::new("-") {
+        return Ok(true);
+    }
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_dir() {
+        return Err(rustix::io::Errno::ISDIR.into());
+    }
+    if kind.is_block_device() || kind.is_char_device() {
+        return Ok(false);
+    }
+    let mut head = Vec::new();
+    if kind.is_file() {
+        File::open(path)?.take(ZSTD.len() as u64).read_to_end(&mut head)?;
+    }
+    Ok(!kind.is_file() || head == ZSTD || head == SECTION_HEADER)
 }
 
 /// The bytes of `source`, uncompressed. A zstd stream that is cut ends where it was cut.

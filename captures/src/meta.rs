@@ -101,6 +101,21 @@ impl Statistics {
             in_flight: self.in_flight,
         }
     }
+
+    /// This and what came later, or elsewhere; what is no sum is that of the later one.
+    #[must_use]
+    pub fn plus(&self, later: &Self) -> Self {
+        Self {
+            ended_ns: self.ended_ns.max(later.ended_ns),
+            records: self.records.saturating_add(later.records),
+            payload_bytes: self.payload_bytes.saturating_add(later.payload_bytes),
+            lost: self.lost.plus(&later.lost),
+            filtered: self.filtered.plus(&later.filtered),
+            reads: self.reads.saturating_add(later.reads),
+            read_bytes: self.read_bytes.saturating_add(later.read_bytes),
+            in_flight: later.in_flight,
+        }
+    }
 }
 
 /// What did not come into the file, or not whole, by reason.
@@ -136,6 +151,17 @@ impl Lost {
             uncarried: self.uncarried.saturating_sub(earlier.uncarried),
             unwritten: self.unwritten.saturating_sub(earlier.unwritten),
             payloads: self.payloads.saturating_sub(earlier.payloads),
+        }
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            completions: self.completions.saturating_add(other.completions),
+            unseen: self.unseen.saturating_add(other.unseen),
+            untracked: self.untracked.saturating_add(other.untracked),
+            uncarried: self.uncarried.saturating_add(other.uncarried),
+            unwritten: self.unwritten.saturating_add(other.unwritten),
+            payloads: self.payloads.saturating_add(other.payloads),
         }
     }
 
@@ -188,6 +214,14 @@ impl Filtered {
             operation: self.operation.saturating_sub(earlier.operation),
             process: self.process.saturating_sub(earlier.process),
             cgroup: self.cgroup.saturating_sub(earlier.cgroup),
+        }
+    }
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            range: self.range.saturating_add(other.range),
+            operation: self.operation.saturating_add(other.operation),
+            process: self.process.saturating_add(other.process),
+            cgroup: self.cgroup.saturating_add(other.cgroup),
         }
     }
 }

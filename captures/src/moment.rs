@@ -67,6 +67,14 @@ pub enum MomentError {
         /// How many.
         count: u64,
     },
+    /// The end comes before the beginning.
+    #[error("nothing lies between {from} and {until}: the first moment must come before the second one")]
+    Contrary {
+        /// The beginning asked for.
+        from: Moment,
+        /// The end asked for.
+        until: Moment,
+    },
 }
 
 impl FromStr for Moment {
@@ -105,6 +113,7 @@ fn after(text: &str) -> Option<Duration> {
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Seq(Seq(0)) => f.write_str("start"),
             Self::Seq(seq) => write!(f, "seq {seq}"),
             Self::Time(ns) => Utc(*ns).fmt(f),
             Self::After(time) => write!(f, "+{}s", time.as_secs_f64()),
@@ -156,12 +165,19 @@ impl Before {
             Entry::Region(_) => return,
         };
         self.passed |= match self.moment {
-            Moment::Seq(seq) => last > seq,
+            // A gap that reaches beyond the moment has lost something before it.
+            Moment::Seq(seq) => first > seq,
             Moment::Time(time) => ns > time,
             _ => false,
         };
         self.first.get_or_insert(first);
         (self.last, self.last_ns) = (last, self.last_ns.max(ns));
+    }
+
+    /// Whether the item is a gap with numbers behind the moment; it may have others before it.
+    fn is_reached_over(&self, item: &Item) -> bool {
+        let (Item::Entry(entry), Moment::Seq(seq)) = (item, &self.moment) else { return false };
+        matches!(entry.header.entry, Entry::Gap(gap) if gap.last > *seq)
     }
 
     fn mark(&mut self, at_ns: u64, text: &str) {
@@ -206,6 +222,74 @@ impl Before {
     }
 }
 
+/// Looks at the items of a capture, one after the other, and says which lie between two moments. A gap that reaches over
+/// one of them belongs to what lies between.
+#[derive(Debug, Clone)]
+pub struct Between {
+    from: Before,
+    until: Before,
+    /// Nothing lies before the first one.
+    from_start: bool,
+    asked: (Moment, Moment),
+}
+
+impl Between {
+    /// Of a capture that began then, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// The moments alone say that nothing lies between them.
+    pub fn new(from: &Moment, until: &Moment, started_ns: u64) -> Result<Self, MomentError> {
+        let between = Self {
+            from: Before::new(from, started_ns),
+            until: Before::new(until, started_ns),
+            from_start: *from == Moment::Seq(Seq(0)),
+            asked: (from.clone(), until.clone()),
+        };
+        let is_contrary = match (&between.from.moment, &between.until.moment) {
+            (Moment::Seq(from), Moment::Seq(until)) => from >= until,
+            (Moment::Time(from), Moment::Time(until)) => from >= until,
+            (Moment::Mark(from), Moment::Mark(until)) => from == until,
+            (Moment::End, _) | (_, Moment::Seq(Seq(0))) => true,
+            _ => false,
+        };
+        if is_contrary { Err(between.contrary()) } else { Ok(between) }
+    }
+
+    fn contrary(&self) -> MomentError {
+        let (from, until) = self.asked.clone();
+        MomentError::Contrary { from, until }
+    }
+
+    /// Whether the item lies between.
+    ///
+    /// # Errors
+    /// The second moment came before the first one.
+    pub fn takes(&mut self, item: &Item) -> Result<bool, MomentError> {
+        let is_before = self.from.takes(item) && !self.from.is_reached_over(item);
+        let is_inside = self.until.takes(item);
+        match is_before && !self.from_start {
+            true if is_inside => Ok(false),
+            true => Err(self.contrary()),
+            false => Ok(is_inside),
+        }
+    }
+
+    /// Whether nothing more can lie between.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.until.is_passed()
+    }
+
+    /// After all items: whether the capture has both moments.
+    ///
+    /// # Errors
+    /// What it has instead.
+    pub fn reached(&self) -> Result<(), MomentError> {
+        self.from.reached()?;
+        self.until.reached()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,5 +307,31 @@ mod tests {
         assert_eq!(moment("2023-11-14T22:13:20Z"), Moment::Time(1_700_000_000_000_000_000));
         assert_eq!(moment("mark:12"), Moment::Mark("12".into()));
         assert_eq!(moment("before the upgrade"), Moment::Mark("before the upgrade".into()));
+    }
+
+    #[test]
+    fn what_ends_before_it_begins_is_contrary() {
+        let between = |from: &str, until: &str| Between::new(&moment(from), &moment(until), 1_700_000_000_000_000_000);
+        for (from, until) in [
+            ("9", "2"),
+            ("5", "5"),
+            ("+2s", "+1s"),
+            ("2023-11-14T22:13:22Z", "+1s"),
+            ("end", "end"),
+            ("3", "start"),
+            ("a", "a"),
+        ] {
+            assert!(matches!(between(from, until), Err(MomentError::Contrary { .. })), "{from} {until}");
+        }
+        for (from, until) in [("start", "end"), ("2", "9"), ("+1s", "+2s"), ("a", "b"), ("a", "9"), ("+1s", "9")] {
+            assert!(between(from, until).is_ok(), "{from} {until}");
+        }
+        // Of moments of two kinds only the capture tells which comes first.
+        let mark = |text: &str| Item::Mark { at_ns: 1, text: text.into() };
+        let mut contrary = between("a", "b").unwrap();
+        assert!(matches!(contrary.takes(&mark("b")), Err(MomentError::Contrary { .. })));
+        let mut fine = between("a", "b").unwrap();
+        let taken = ["x", "a", "y", "b", "z"].map(|text| fine.takes(&mark(text)).unwrap());
+        assert_eq!((taken, fine.reached()), ([false, true, true, false, false], Ok(())));
     }
 }

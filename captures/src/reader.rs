@@ -20,7 +20,7 @@ use crate::packet::Packet;
 /// Largest block that is read, in bytes: far above what the writer makes.
 pub(crate) const MAX_BLOCK: usize = 1 << 20;
 /// First bytes of every pcapng file: the type of a section header block.
-const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+pub(crate) const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
 /// An entry as it was captured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,8 +92,8 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Gets what was put together.
-pub(crate) trait Sink {
+/// Gets what was put together, in the order of the file.
+pub trait Sink {
     /// An entry.
     fn entry(&mut self, entry: CapturedEntry);
     /// Something else.

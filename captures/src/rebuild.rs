@@ -54,7 +54,7 @@ pub enum RebuildError {
     #[error(transparent)]
     Moment(#[from] MomentError),
     /// There is nothing to rebuild from.
-    #[error("the capture was made without payload: it holds addresses only, and no image can be made of it")]
+    #[error("the capture was made without payload: it holds addresses only, and does not tell what a volume held")]
     NoPayload,
     /// The image would not be what the device held.
     #[error("{}", holes_text(*count, holes))]
@@ -114,7 +114,7 @@ pub struct Report {
 /// Follows a volume through a capture, and knows what of it is not known.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    device: Device,
+    pub(crate) device: Device,
     section: Section,
     pub(crate) holes: Holes,
     pub(crate) before: Before,
@@ -258,7 +258,7 @@ pub fn rebuild(request: &Request<'_>, watch: &mut Watch<'_>) -> Result<Report, R
     let device = series.volume(request.volume)?;
     request.base.check_size(&device.name, device.size)?;
     let mut follower = Follower::new(&series, &device, &request.at)?;
-    let aside = Aside::new(request.output, request.force, &inputs(request))?;
+    let aside = Aside::new(request.output, request.force, &request.base.with(request.files))?;
     let mut copying = |done, total| watch(Stage::Copying, done, total);
     let image = Image::from_base(aside.file()?, aside.path(), &request.base, device.size, &mut copying)?;
     let counts = apply(&mut series, &mut follower, &image, watch)?;
@@ -267,14 +267,6 @@ pub fn rebuild(request: &Request<'_>, watch: &mut Watch<'_>) -> Result<Report, R
     let allocated = image.allocated()?;
     aside.publish()?;
     Ok(report(request, &series, &follower, &counts, allocated))
-}
-
-fn inputs<'a>(request: &'a Request<'_>) -> Vec<&'a Path> {
-    let base = match &request.base {
-        Base::File { path, .. } => Some(path.as_path()),
-        Base::Blank => None,
-    };
-    request.files.iter().map(PathBuf::as_path).chain(base).collect()
 }
 
 /// Applies what lies before the moment; what comes behind is read for what it says of losses.

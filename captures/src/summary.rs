@@ -64,8 +64,10 @@ pub struct Summary {
     pub mark_count: u64,
     /// The first of them.
     pub marks: Vec<Mark>,
-    /// What the file says at its end; none when it was not ended in order.
+    /// What is said at the ends of the files, together; none when nothing is.
     pub statistics: Option<Box<Statistics>>,
+    /// How many files say something at their end.
+    pub ends: u64,
 }
 
 impl Summary {
@@ -79,7 +81,11 @@ impl Summary {
                     self.marks.push(Mark { at_ns: *at_ns, text: text.clone() });
                 }
             }
-            Item::Statistics(statistics) => self.statistics = Some(statistics.clone()),
+            Item::Statistics(statistics) => {
+                let before = self.statistics.as_deref().cloned().unwrap_or_default();
+                self.statistics = Some(Box::new(before.plus(statistics)));
+                self.ends += 1;
+            }
         }
     }
 

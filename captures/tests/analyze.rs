@@ -139,3 +139,10 @@ fn a_damaged_capture_is_an_error_and_no_report() {
     assert!(Reader::new(b"xyz1".as_slice()).is_err() && Scan::new(b"xyz1".as_slice()).is_err());
     assert!(Scan::new(b"".as_slice()).is_err());
 }
+
+#[test]
+fn of_nothing_there_is_little_to_say() {
+    let text = report(&file(&section(), &[])).text();
+    assert!(text.contains("0 commands") && text.lines().all(|line| !line.trim_end().ends_with(':')), "{text}");
+    assert!(!text.contains("log for an outage") && !text.contains("processes"), "{text}");
+}

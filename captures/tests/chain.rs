@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use captures::chain::{Chain, ChainError, Fate, Limits, Place};
-use captures::{Blocks, Device, Item, Lines, Lost, Reader, Selection, Statistics, Summary};
+use captures::{Blocks, Device, Item, Lines, Lost, Moment, Reader, Selection, Statistics, Summary};
 use common::{START, Written, devices, entry, one_of_each, record, section};
 use formats::{ByteRange, Op, Seq, Status};
 
@@ -184,7 +184,8 @@ fn what_is_chosen_is_what_a_plain_look_chooses() {
         _ => None,
     };
     let chosen = |selection: &Selection| -> Vec<Seq> {
-        let taken = items.iter().filter(|item| selection.takes(item, devices.iter()));
+        let mut chooser = selection.begin(START).expect("moments");
+        let taken = items.iter().filter(|item| chooser.takes(item, &devices).expect("moments"));
         taken.filter_map(records).map(|record| record.seq).collect()
     };
     let plain = |is: &dyn Fn(&formats::Record) -> bool| -> Vec<Seq> {
@@ -200,8 +201,9 @@ fn what_is_chosen_is_what_a_plain_look_chooses() {
     assert_eq!(chosen(&second), plain(&|record| record.volume.0 == 3));
     let seq = Selection { seq: Some((Seq(2), Seq(4))), ..Selection::default() };
     assert_eq!(chosen(&seq), plain(&|record| (2..=4).contains(&record.seq.0)));
-    let time = Selection { from_ns: Some(START + 300_000), until_ns: Some(START + 500_000), ..Selection::default() };
-    assert_eq!(chosen(&time), plain(&|record| (300_000..500_000).contains(&(record.origin.issued_ns - START))));
+    let (from, until) = (Moment::Time(START + 300_000), Moment::Time(START + 550_000));
+    let time = Selection { from, until, ..Selection::default() };
+    assert_eq!(chosen(&time), plain(&|record| (300_001..=550_000).contains(&(record.origin.completed_ns - START))));
     assert!(chosen(&Selection { pids: vec![8], ..Selection::default() }).is_empty(), "7 is the process, 8 its thread");
     assert_eq!(chosen(&Selection { comms: vec!["test".into()], pids: vec![7], ..Selection::default() }), all);
     let blocks = Blocks { device: Some("loop0".into()), first: 0, last: 7 };

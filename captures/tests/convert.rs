@@ -35,7 +35,7 @@ impl std::io::Seek for Kept {
 
 fn exported(capture: &[u8], format: Format) -> Result<(Vec<u8>, Losses), ConvertError> {
     let out = Kept::default();
-    let losses = export(Scan::with(capture, 2, 1000)?, format, out.clone(), |_| {})?;
+    let losses = export(Scan::with(capture, 2, 1000)?, format, out.clone(), |_| true)?;
     let bytes = out.0.lock().unwrap().get_ref().clone();
     Ok((bytes, losses))
 }

@@ -3,9 +3,11 @@
 
 mod common;
 
-use captures::edit::{EditError, Selection, Strip, copy, diff, merge};
-use captures::{CapturedEntry, Item, Reader, Section, Writer};
-use common::{START, devices, entry, file, one_of_each, record, section};
+use captures::edit::{EditError, Edited, Strip, copy, diff, merge};
+use captures::{
+    Blocks, CapturedEntry, Item, Moment, MomentError, Reader, Section, SelectError, Selection, Series, Writer,
+};
+use common::{START, devices, entry, file, filed, one_of_each, record, section, statistics};
 use formats::{ByteRange, Entry, Op, PayloadEncoding, Record, Seq, Status};
 use proptest::prelude::*;
 
@@ -30,7 +32,11 @@ fn seqs(bytes: &[u8]) -> Vec<u64> {
 }
 
 fn copied(bytes: &[u8], selection: &Selection, strip: Strip) -> Vec<u8> {
-    copy(Reader::new(bytes).unwrap(), Vec::new(), selection, strip).unwrap().0
+    try_copy(bytes, selection, strip).unwrap().0
+}
+
+fn try_copy(bytes: &[u8], selection: &Selection, strip: Strip) -> Result<(Vec<u8>, Edited), EditError> {
+    copy(filed(bytes), Vec::new(), selection, strip, &mut |_, _| true)
 }
 
 fn select(selection: Selection) -> Vec<u64> {
@@ -43,30 +49,77 @@ fn everything_selected_is_the_same() {
     assert_eq!(copied(&bytes, &Selection::default(), Strip::Nothing), bytes);
 }
 
+fn moment(text: &str) -> Moment {
+    text.parse().unwrap()
+}
+
+fn between(from: &str, until: &str) -> Selection {
+    Selection { from: moment(from), until: moment(until), ..Selection::default() }
+}
+
 #[test]
 fn each_condition_selects() {
     let none = Selection::default;
-    assert_eq!(select(Selection { from_seq: Some(3), until_seq: Some(5), ..none() }), [3, 4, 5]);
-    let at = |seq: u64| Some(START + seq * 100_000 + 50_000);
-    assert_eq!(select(Selection { from_ns: at(8), until_ns: at(10), ..none() }), [8, 9]);
+    assert_eq!(select(between("2", "5")), [3, 4, 5]);
+    assert_eq!(select(Selection { seq: Some((Seq(3), Seq(5))), ..none() }), [3, 4, 5]);
+    assert_eq!(select(between("+800us", "+1ms")), [8, 9], "by completion, 50 µs after the issue");
     assert_eq!(select(Selection { devices: vec!["loop1".into()], ..none() }), [5, 6]);
     assert_eq!(select(Selection { ops: vec![Op::Flush, Op::Discard], ..none() }), [3, 4]);
-    assert_eq!(select(Selection { ranges: vec![ByteRange::new(2048 * 512, 1)], ..none() }), [1]);
-    assert_eq!(select(Selection { failed_only: true, ..none() }), [6, 7, 8]);
+    let blocks = Blocks { device: Some("loop0".into()), first: 2048, last: 2048 };
+    assert_eq!(select(Selection { blocks: vec![blocks], ..none() }), [1]);
+    assert_eq!(select(Selection { failed: true, ..none() }), [6, 7, 8]);
     assert!(select(Selection { comms: vec!["other".into()], ..none() }).is_empty());
 }
 
 #[test]
-fn marks_begin_and_end() {
-    let mut writer = Writer::new(Vec::new(), &section(), &devices()).unwrap();
-    for seq in 1..=6 {
-        let (header, payload) = entry(record(seq, 0, Op::Flush, ByteRange::default(), Status::OK), &[], &[]);
-        writer.write(&header, &payload).unwrap();
-        writer.mark(START, &format!("m{seq}")).unwrap();
+fn what_the_capture_does_not_have_is_named() {
+    let bytes = file(&section(), &one_of_each());
+    let refused = |selection: &Selection| try_copy(&bytes, selection, Strip::Nothing).unwrap_err();
+    for (from, until) in [("9", "2"), ("+2ms", "+1ms"), ("5", "5"), ("+900us", "2")] {
+        let error = refused(&between(from, until));
+        assert!(matches!(error, EditError::Select(SelectError::Moment(MomentError::Contrary { .. }))), "{error}");
     }
-    let bytes = writer.finish().unwrap();
-    let selection = Selection { from_mark: Some("m2".into()), until_mark: Some("m4".into()), ..Selection::default() };
-    assert_eq!(seqs(&copied(&bytes, &selection, Strip::Nothing)), [3, 4]);
+    for (from, until, words) in [("2", "99", "ends at seq 10"), ("never", "end", "no mark"), ("+1h", "end", "covers")] {
+        assert!(refused(&between(from, until)).to_string().contains(words), "{from} {until}");
+    }
+    let error = refused(&Selection { devices: vec!["sdx".into()], ..Selection::default() });
+    assert_eq!(error.to_string(), "the capture has no device sdx; it has loop0, loop1");
+    let blocks = Blocks { device: Some("sdy".into()), first: 0, last: 1 };
+    assert!(refused(&Selection { blocks: vec![blocks], ..Selection::default() }).to_string().contains("sdy"));
+}
+
+/// Flushes and gaps by their numbers, with a mark behind each.
+fn marked(numbers: &[(u64, u64)]) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), &section(), &devices()).unwrap();
+    for &(first, last) in numbers {
+        let flush = record(first, 0, Op::Flush, ByteRange::default(), Status::OK);
+        let (mut header, payload) = entry(flush, &[], &[]);
+        if last > first {
+            header.entry = Entry::Gap(formats::Gap { first: Seq(first), last: Seq(last) });
+        }
+        writer.write(&header, &payload).unwrap();
+        writer.mark(START, &format!("m{last}")).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+#[test]
+fn marks_begin_and_end() {
+    let bytes = marked(&[(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6)]);
+    assert_eq!(seqs(&copied(&bytes, &between("m2", "m4"), Strip::Nothing)), [3, 4]);
+    let error = try_copy(&bytes, &between("m4", "m2"), Strip::Nothing).unwrap_err();
+    assert!(matches!(error, EditError::Select(SelectError::Moment(MomentError::Contrary { .. }))), "{error}");
+}
+
+#[test]
+fn a_gap_that_reaches_into_the_part_is_kept() {
+    let bytes = marked(&[(1, 1), (2, 2), (3, 8), (9, 9), (10, 10)]);
+    let gaps = |from: &str, until: &str| {
+        let found = entries(&copied(&bytes, &between(from, until), Strip::Nothing));
+        found.iter().filter(|entry| matches!(entry.header.entry, Entry::Gap(_))).count()
+    };
+    assert_eq!((gaps("1", "2"), gaps("8", "10")), (0, 0));
+    assert_eq!((gaps("1", "5"), gaps("5", "9"), gaps("1", "9")), (1, 1, 1));
 }
 
 #[test]
@@ -90,8 +143,76 @@ fn stripped_of_content_or_of_all() {
 fn a_cut_capture_gives_what_is_whole_of_it() {
     let bytes = file(&section(), &one_of_each());
     let cut = &bytes[..bytes.len() - 700];
-    let (out, edited) = copy(Reader::new(cut).unwrap(), Vec::new(), &Selection::default(), Strip::Nothing).unwrap();
+    let (out, edited) = try_copy(cut, &Selection::default(), Strip::Nothing).unwrap();
     assert!(edited.cut_bytes > 0 && seqs(&out).len() as u64 == edited.kept);
+}
+
+/// Two files of ten commands each, of which some are between them.
+fn in_two(folder: &std::path::Path, second: u64) -> Vec<std::path::PathBuf> {
+    let part = |name: &str, first: u64, part: u32| {
+        let flush = |seq| entry(record(seq, 0, Op::Flush, ByteRange::default(), Status::OK), &[], &[]);
+        let entries: Vec<_> = (first..first + 10).map(flush).collect();
+        let path = folder.join(name);
+        std::fs::write(&path, file(&Section { part, ..section() }, &entries)).unwrap();
+        path
+    };
+    vec![part("1", 1, 1), part("2", second, 2)]
+}
+
+fn items(bytes: &[u8]) -> Vec<Item> {
+    let mut reader = Reader::new(bytes).unwrap();
+    std::iter::from_fn(|| reader.next_item().unwrap()).collect()
+}
+
+#[test]
+fn several_files_become_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let joined = |files: &[std::path::PathBuf]| {
+        let input = Series::as_filed(files).unwrap();
+        copy(input, Vec::new(), &Selection::default(), Strip::Nothing, &mut |_, _| true).unwrap().0
+    };
+    let files = in_two(folder.path(), 11);
+    let one = joined(&files);
+    assert_eq!(seqs(&one), (1..=20).collect::<Vec<_>>());
+    let Some(Item::Statistics(ended)) = items(&one).pop() else { panic!("statistics") };
+    assert_eq!(
+        (ended.records, ended.ended_ns, Reader::new(&*one).unwrap().section().part),
+        (20, statistics(0).ended_ns, 0)
+    );
+    // What is missing between two files stays missing; what is missing within one was left out by somebody.
+    let gaps = |bytes: &[u8]| {
+        let gap = |entry: &CapturedEntry| match entry.header.entry {
+            Entry::Gap(gap) => Some((gap.first.0, gap.last.0)),
+            _ => None,
+        };
+        entries(bytes).iter().filter_map(gap).collect::<Vec<_>>()
+    };
+    assert_eq!(gaps(&joined(&in_two(folder.path(), 15))), [(11, 14)]);
+    assert_eq!(
+        gaps(&copied(&one, &Selection { seq: Some((Seq(3), Seq(3))), ..Selection::default() }, Strip::Nothing)),
+        []
+    );
+    let part = copied(&marked(&[(1, 1), (5, 5)]), &Selection::default(), Strip::Nothing);
+    assert_eq!(gaps(&part), []);
+    // One that was not ended in order makes a whole that was not.
+    let files = in_two(folder.path(), 11);
+    let bytes = std::fs::read(&files[0]).unwrap();
+    std::fs::write(&files[0], &bytes[..bytes.len() - 100]).unwrap();
+    assert!(!matches!(items(&joined(&files)).pop(), Some(Item::Statistics(_))));
+}
+
+#[test]
+fn who_stops_an_edit_gets_no_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let many: Vec<_> =
+        (1..=600).map(|seq| entry(record(seq, 0, Op::Flush, ByteRange::default(), Status::OK), &[], &[])).collect();
+    let path = folder.path().join("many");
+    std::fs::write(&path, file(&section(), &many)).unwrap();
+    let open = || Series::as_filed(std::slice::from_ref(&path)).unwrap();
+    let stopped = copy(open(), Vec::new(), &Selection::default(), Strip::Nothing, &mut |_, _| false);
+    assert!(matches!(stopped, Err(EditError::Interrupted)));
+    assert!(matches!(merge(vec![open(), open()], Vec::new(), &mut |_, _| false), Err(EditError::Interrupted)));
+    assert!(matches!(diff(&mut open(), &mut open(), |_| true, &mut |_, _| false), Err(EditError::Interrupted)));
 }
 
 #[test]
@@ -100,12 +221,11 @@ fn differences_are_named() {
     let a = file(&section(), &written);
     let compare = |b: &[u8]| {
         let mut found = Vec::new();
-        let (mut a, mut b) = (Reader::new(a.as_slice()).unwrap(), Reader::new(b).unwrap());
-        diff(&mut a, &mut b, |difference| {
+        let told = |difference: captures::edit::Difference| {
             found.push((difference.place, difference.what));
             true
-        })
-        .unwrap();
+        };
+        diff(&mut filed(&a), &mut filed(b), told, &mut |_, _| true).unwrap();
         found
     };
     assert_eq!(compare(&a), []);
@@ -142,8 +262,7 @@ proptest! {
         b in proptest::collection::vec((1u64..1000, 1u64..3000), 1..40),
     ) {
         let (a, b) = (capture(&a), capture(&b));
-        let inputs = vec![Reader::new(a.as_slice()).unwrap(), Reader::new(b.as_slice()).unwrap()];
-        let (merged, edited) = merge(inputs, Vec::new()).unwrap();
+        let (merged, edited) = merge(vec![filed(&a), filed(&b)], Vec::new(), &mut |_, _| true).unwrap();
         let found: Vec<Record> = entries(&merged).iter().map(record_of).collect();
         prop_assert_eq!(edited.kept as usize, found.len());
         let ends: Vec<u64> = found.iter().map(|record| record.origin.completed_ns).collect();
@@ -159,9 +278,20 @@ proptest! {
 }
 
 #[test]
+fn an_input_that_was_not_ended_in_order_makes_a_merge_that_was_not() {
+    let whole = file(&section(), &one_of_each());
+    let ends = |inputs: [&[u8]; 2]| {
+        let merged = merge(inputs.map(filed).into(), Vec::new(), &mut |_, _| true).unwrap().0;
+        matches!(items(&merged).pop(), Some(Item::Statistics(_)))
+    };
+    assert!(ends([&whole, &whole]));
+    assert!(!ends([&whole, &whole[..whole.len() - 100]]));
+}
+
+#[test]
 fn nothing_cannot_be_merged() {
-    assert!(matches!(merge::<&[u8], _>(Vec::new(), Vec::new()), Err(EditError::Nothing)));
+    assert!(matches!(merge(Vec::new(), Vec::new(), &mut |_, _| true), Err(EditError::Nothing)));
     let empty = Writer::new(Vec::new(), &section(), &[]).unwrap().finish().unwrap();
-    let (out, edited) = merge(vec![Reader::new(empty.as_slice()).unwrap()], Vec::new()).unwrap();
+    let (out, edited) = merge(vec![filed(&empty)], Vec::new(), &mut |_, _| true).unwrap();
     assert_eq!((edited.kept, entries(&out).len()), (0, 0));
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use captures::explore::{
     Cache, Check, CheckError, CommandFate, ExploreError, FateName, Report, Request, Verdict, explore,
 };
-use captures::{Base, Device, Moment, Writer};
+use captures::{Base, Device, ImageError, Moment, Writer};
 use common::{Written, devices, entry, record, section, statistics};
 use formats::{ByteRange, Op, Status};
 
@@ -199,6 +199,12 @@ fn what_cannot_be_explored_is_named() {
     assert!(matches!(mark, ExploreError::Capture(_) | ExploreError::Moment(_)), "{mark}");
     let there = scene.explore("true {}", |request| request.output = Some(Path::new("/dev/null")));
     assert!(matches!(there, Err(ExploreError::Image(_))));
+    let capture = scene.files[0].clone();
+    let onto_itself = scene.explore("true {}", |request| {
+        request.output = Some(&request.files[0]);
+        request.force = true;
+    });
+    assert!(matches!(onto_itself, Err(ExploreError::Image(ImageError::IsInput(path))) if path == capture));
     let stopped = AtomicBool::new(true);
     let check = Check::new("true {}", Duration::from_secs(1)).unwrap();
     assert!(matches!(check.run(Path::new("x"), &stopped), Err(CheckError::Interrupted)));

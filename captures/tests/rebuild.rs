@@ -270,6 +270,11 @@ fn files_that_do_not_follow_each_other_are_named() {
     assert!(matches!(refused(&[&two, &one]), RebuildError::Series(SeriesError::Order { .. })));
     assert!(matches!(refused(&[&one, &other]), RebuildError::Series(SeriesError::OtherStream { .. })));
     assert!(refused(&[&one, &two, &four]).to_string().contains("1 completions were lost (seq 3)"));
+    // A moment among what is missing has a loss before it.
+    let missing = scene.rebuild(&[one.clone(), four.clone()], "2", &output).expect_err("refused").to_string();
+    assert!(missing.contains("2 completions were lost"), "{missing}");
+    assert_eq!(scene.rebuild(&[one.clone(), four.clone()], "1", &output).unwrap().records, 1);
+    std::fs::remove_file(&output).unwrap();
     assert!(matches!(refused(&[]), RebuildError::Series(SeriesError::Nothing)));
     assert!(matches!(refused(&[&scene.path("none")]), RebuildError::Series(SeriesError::Open { .. })));
     assert!(refused(&[&scene.base]).to_string().contains("not a pcapng file"));

@@ -3,7 +3,7 @@
 
 mod common;
 
-use captures::{End, Item, ReadError, Reader, Scan, Section, Writer};
+use captures::{Batches, End, Item, ReadError, Reader, Scan, Section, Series, SeriesError, SeriesScan, Writer};
 use common::{START, devices, entry, file, one_of_each, record, section};
 use formats::entry::PayloadInfo;
 use formats::{ByteRange, Entry, EntryHeader, Gap, Op, Position, Seq, Status};
@@ -127,4 +127,72 @@ proptest! {
         bytes[at] ^= byte;
         compare(&bytes, 2, len);
     }
+}
+
+/// Files with these first numbers, of ten commands each.
+fn parts(folder: &std::path::Path, firsts: &[u64]) -> Vec<std::path::PathBuf> {
+    let part = |(number, first): (u32, &u64)| {
+        let flush = |seq| entry(record(seq, 0, Op::Flush, ByteRange::default(), Status::OK), &[], &[]);
+        let entries: Vec<_> = (*first..first + 10).map(flush).collect();
+        let path = folder.join(number.to_string());
+        std::fs::write(&path, file(&Section { part: number, ..section() }, &entries)).unwrap();
+        path
+    };
+    (1..).zip(firsts).map(part).collect()
+}
+
+/// Items and devices of files, on several threads.
+fn series(files: &[std::path::PathBuf]) -> Result<(Vec<Item>, usize, End), SeriesError> {
+    let (mut items, mut devices) = (Vec::new(), 0);
+    let end = SeriesScan::open(files)?.run(
+        |batch| batch,
+        |batch, _| {
+            items.extend(batch.items);
+            devices += batch.devices.len();
+            Ok::<_, SeriesError>(())
+        },
+    )?;
+    Ok((items, devices, end))
+}
+
+#[test]
+fn files_of_one_capture_are_scanned_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for firsts in [vec![1, 11, 21], vec![1, 15, 25], vec![7]] {
+        let files = parts(folder.path(), &firsts);
+        let (mut items, devices, end) = series(&files).unwrap();
+        let Some(Item::Statistics(ended)) = items.pop() else { panic!("statistics at the end, and once") };
+        assert_eq!((ended.records, devices), (10 * firsts.len() as u64, 2));
+        let bytes: u64 = files.iter().map(|file| file.metadata().unwrap().len()).sum();
+        assert_eq!((end.bytes, end.tail), (bytes, None));
+        // As the reader that takes one item after the other.
+        let mut reader = Series::as_filed(&files).unwrap();
+        let one_by_one = std::iter::from_fn(|| reader.next_item().unwrap());
+        assert_eq!(items, one_by_one.filter(|item| !matches!(item, Item::Statistics(_))).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn files_that_are_not_one_capture_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = parts(folder.path(), &[1, 11]);
+    let swapped = [files[1].clone(), files[0].clone()];
+    assert!(matches!(series(&swapped), Err(SeriesError::Order { path, .. }) if path == files[0]));
+    let other = folder.path().join("other");
+    std::fs::write(&other, file(&Section { stream: "bb".into(), ..section() }, &one_of_each())).unwrap();
+    assert!(matches!(series(&[files[0].clone(), other]), Err(SeriesError::OtherStream { .. })));
+    assert!(matches!(series(&[]), Err(SeriesError::Nothing)));
+    assert!(matches!(series(&[folder.path().join("none")]), Err(SeriesError::Open { .. })));
+    // Damage and a cut are those of their file; without its end the whole was not ended in order.
+    let bytes = std::fs::read(&files[0]).unwrap();
+    std::fs::write(&files[0], &bytes[..bytes.len() - 100]).unwrap();
+    let (items, _, end) = series(&files).unwrap();
+    assert!(
+        end.tail.is_some_and(|tail| tail.bytes > 0) && !items.iter().any(|item| matches!(item, Item::Statistics(_)))
+    );
+    let mut damaged = std::fs::read(&files[1]).unwrap();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 300].fill(0x77);
+    std::fs::write(&files[1], damaged).unwrap();
+    assert!(matches!(series(&files), Err(SeriesError::Read { path, .. }) if path == files[1]));
 }

@@ -8,12 +8,13 @@ use clap_complete::Shell;
 
 use crate::commands::analyze::Analyze;
 use crate::commands::convert::Convert;
-use crate::commands::edit;
 use crate::commands::explore::Explore;
 use crate::commands::rebuild::Rebuild;
 use crate::commands::replay::Replay;
+use crate::commands::{diff, edit};
 use crate::exit::EXIT_CODES;
 use crate::filter::FilterArgs;
+use crate::offline::FilesArgs;
 use crate::scsi::{SCSI_TARGETS, ScsiArgs};
 use crate::select::SelectArgs;
 use crate::units::{Size, Sync, Time};
@@ -74,16 +75,16 @@ pub(crate) enum Command {
     Analyze(Analyze),
     /// Convert a capture to another tool's format, or make one of it
     Convert(Convert),
-    /// Take a stretch out of a capture: by time, place in the order, or marks
+    /// Take a stretch out of a capture: by time, place in the order, or marks; or make one file of several
     Cut(edit::Cut),
-    /// Take some commands out of a capture: by device, kind, place or task
+    /// Take some commands out of a capture: what `show` shows by the same flags
     Filter(edit::Filter),
     /// Remove the content from a capture, and leave its checksums
     Strip(edit::StripArgs),
     /// Make one capture of several, by time
     Merge(edit::Merge),
-    /// Tell how two captures differ, command by command
-    Diff(edit::Diff),
+    /// Tell how two captures differ, command by command; or how a device differs from what a capture wrote
+    Diff(diff::Diff),
     /// Show the whole thing: two loop devices, a live workload, a byte-for-byte comparison
     Demo(Demo),
     /// Capture and drop, for measuring; prints JSON at SIGINT
@@ -229,9 +230,9 @@ pub(crate) struct Capture {
 /// Arguments of `show`.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// A capture, compressed or not; `-` for standard input
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    /// What is read.
+    #[command(flatten)]
+    pub(crate) files: FilesArgs,
     /// Print JSON, one object a line
     #[arg(long)]
     pub(crate) json: bool,
@@ -246,9 +247,9 @@ pub(crate) struct Show {
 /// Arguments of `info`.
 #[derive(Debug, Args)]
 pub(crate) struct Info {
-    /// A capture, compressed or not; `-` for standard input
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    /// What is read.
+    #[command(flatten)]
+    pub(crate) files: FilesArgs,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

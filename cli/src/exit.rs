@@ -15,7 +15,7 @@ Exit codes:
   4    not permitted, or this kernel lacks a feature (see `blkecho doctor`)
   5    the other side or a running service cannot be reached, or not in time
   6    refused for safety: device in use, journal on the observed disk, would overwrite
-  7    the capture is there, but something is missing in it (the numbers are said)
+  7    something is missing in the capture (the numbers are said); diff: nothing differs of what it tells
   130  interrupted";
 
 /// Why the program ends. The numbers are a promise.

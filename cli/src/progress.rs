@@ -1,6 +1,7 @@
 //! What a running service shows: a live line on a terminal, log lines elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -57,6 +58,60 @@ pub(crate) fn byte_bar(what: &str, total: u64) -> ProgressBar {
 pub(crate) fn count_bar(what: &str, total: u64) -> ProgressBar {
     let template = "{prefix} [{bar:30}] {pos}/{len} {per_sec}, {eta} left";
     ProgressBar::new(total).with_style(style(template)).with_prefix(what.to_owned())
+}
+
+/// A bar for each stage of a work, one after the other.
+pub(crate) struct StageBars<S> {
+    make: fn(S, u64) -> ProgressBar,
+    shown: Mutex<Option<(S, ProgressBar)>>,
+}
+
+impl<S: Copy + PartialEq> StageBars<S> {
+    /// `make` gets the stage and how much it is in all.
+    pub(crate) fn new(make: fn(S, u64) -> ProgressBar) -> Self {
+        Self { make, shown: Mutex::new(None) }
+    }
+
+    /// Shows how much of a stage is done.
+    pub(crate) fn show(&self, stage: S, done: u64, total: u64) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.as_ref().is_none_or(|(shown, _)| *shown != stage) {
+            shown.replace((stage, (self.make)(stage, total))).inspect(|(_, old)| old.finish_and_clear());
+        }
+        if let Some((_, bar)) = &*shown {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    }
+}
+
+impl<S> Drop for StageBars<S> {
+    fn drop(&mut self) {
+        let shown = self.shown.get_mut().unwrap_or_else(PoisonError::into_inner);
+        shown.iter().for_each(|(_, bar)| bar.finish_and_clear());
+    }
+}
+
+/// A bar over files that are read: hidden when nobody knows how long they are.
+pub(crate) struct ReadBar(ProgressBar);
+
+impl ReadBar {
+    /// Over so many bytes.
+    pub(crate) fn new(total: u64) -> Self {
+        Self(if total == 0 { ProgressBar::hidden() } else { byte_bar("read", total) })
+    }
+
+    /// Shows how much was read; of a compressed file there is more than its length.
+    pub(crate) fn show(&self, bytes: u64) {
+        self.0.set_length(self.0.length().unwrap_or(0).max(bytes));
+        self.0.set_position(bytes);
+    }
+}
+
+impl Drop for ReadBar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }
 
 impl Meter {

@@ -1,24 +1,26 @@
 //! The flags that choose commands of a capture.
 
 use std::str::FromStr;
-use std::time::Duration;
 
 use agent::filter::LbaRange;
-use captures::{Blocks, Section, Selection};
+use captures::{Blocks, Moment, Selection};
 use clap::Args;
 use formats::{Op, Seq};
 
-/// What is shown; without any of these, everything. One kind given more than once means any of its values; several kinds
+use crate::offline;
+
+/// What is chosen; without any of these, everything. One kind given more than once means any of its values; several kinds
 /// must all hold. Losses and marks are chosen by time and number alone.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct SelectArgs {
-    /// Only what was issued from this time on, counted from the start of the capture
-    #[arg(long, value_name = "TIME")]
-    pub(crate) from: Option<Moment>,
-    /// Only what was issued before this time
-    #[arg(long, value_name = "TIME")]
-    pub(crate) until: Option<Moment>,
+    /// Leave out what completed up to this moment: a seq, a time (2026-03-01T12:00:00Z, +90s from the beginning), a
+    /// mark's text, `start` or `end`
+    #[arg(long, value_name = "TIME|SEQ|MARK", default_value = "start", value_parser = offline::moment)]
+    pub(crate) from: Moment,
+    /// Leave out what completed after this moment
+    #[arg(long, value_name = "TIME|SEQ|MARK", default_value = "end", value_parser = offline::moment)]
+    pub(crate) until: Moment,
     /// Only these numbers: FIRST-LAST or one
     #[arg(long, value_name = "RANGE")]
     pub(crate) seq: Option<SeqRange>,
@@ -44,13 +46,12 @@ pub(crate) struct SelectArgs {
 }
 
 impl SelectArgs {
-    /// The same for a capture of this section.
-    pub(crate) fn selection(&self, section: &Section) -> Selection {
-        let moment = |moment: Moment| section.started_ns.saturating_add(moment.0.as_nanos() as u64);
+    /// The same for the library.
+    pub(crate) fn selection(&self) -> Selection {
         let blocks = |range: &LbaRange| Blocks { device: range.volume.clone(), first: range.first, last: range.last };
         Selection {
-            from_ns: self.from.map(moment),
-            until_ns: self.until.map(moment),
+            from: self.from.clone(),
+            until: self.until.clone(),
             seq: self.seq.map(|range| (Seq(range.0), Seq(range.1))),
             devices: self.device.clone(),
             blocks: self.lba.iter().map(blocks).collect(),
@@ -59,20 +60,6 @@ impl SelectArgs {
             pids: self.pid.clone(),
             failed: self.failed,
         }
-    }
-}
-
-/// A time since the start of a capture: seconds with a fraction, or a number with its unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Moment(Duration);
-
-impl FromStr for Moment {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let parsed = seconds.map(Ok).unwrap_or_else(|| text.parse::<crate::units::Time>().map(|time| time.0));
-        parsed.map(Self).map_err(|error| error.to_string())
     }
 }
 
@@ -113,9 +100,6 @@ mod tests {
 
     #[test]
     fn values_are_checked() {
-        let moment = |text: &str| text.parse::<Moment>().map(|moment| moment.0.as_micros());
-        assert_eq!((moment("1.5"), moment("500ms"), moment("2m")), (Ok(1_500_000), Ok(500_000), Ok(120_000_000)));
-        assert!(moment("-1").is_err() && moment("soon").is_err());
         assert_eq!("7".parse(), Ok(SeqRange(7, 7)));
         assert!("9-1".parse::<SeqRange>().is_err());
         assert!("read".parse::<OpName>().unwrap_err().contains("write, flush"));

@@ -1,12 +1,14 @@
 //! `rebuild`, `explore` and `replay` as a user calls them.
 #![allow(missing_docs)]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use captures::{Device, Section, Statistics, Writer};
-use formats::entry::{Origin, PayloadInfo, Record};
-use formats::{ByteRange, Entry, EntryHeader, Op, OpFlags, Position, Seq, Status, VolumeIndex};
+use common::add;
+use formats::ByteRange;
 use serde_json::Value;
 
 const SIZE: u64 = 1 << 20;
@@ -20,20 +22,8 @@ fn capture(folder: &Path, payload: bool) -> PathBuf {
     let mut writer = Writer::new(Vec::new(), &section, &[device(0, "data")]).expect("begins");
     for seq in 1..=20u64 {
         let bytes = if seq % 4 == 0 { Vec::new() } else { vec![seq as u8; 512] };
-        let at = START + seq * 2_000_000;
-        let record = Record {
-            seq: Seq(seq),
-            dep: Seq(seq - 1),
-            volume: VolumeIndex(0),
-            op: if bytes.is_empty() { Op::Flush } else { Op::Write },
-            flags: OpFlags::empty(),
-            range: ByteRange::new(if bytes.is_empty() { 0 } else { seq * 512 }, bytes.len() as u64),
-            status: Status::OK,
-            origin: Origin { issued_ns: at, completed_ns: at + 100_000, ..Origin::default() },
-        };
-        let info = if bytes.is_empty() { PayloadInfo::NONE } else { PayloadInfo::data(&bytes) };
-        let header = EntryHeader { entry: Entry::Record(record), position: Position(seq), payload: info };
-        writer.write(&header, &bytes).expect("written");
+        let range = ByteRange::new(if bytes.is_empty() { 0 } else { seq * 512 }, bytes.len() as u64);
+        add(&mut writer, seq, START + seq * 2_000_000, range, Some(&bytes));
     }
     writer.mark(START + 41_000_000, "done").expect("marked");
     writer

@@ -21,13 +21,10 @@ mod state;
 mod text;
 mod timeline;
 
-use std::io::Read;
-
 use formats::{Op, OpFlags, Record};
 
-use crate::error::ReadError;
 use crate::meta::{Device, Section, Statistics};
-use crate::scan::{End, Scan};
+use crate::scan::{Batches, End};
 use content::Contents;
 use distribution::Counter;
 use facts::{Fact, Facts, Gathered};
@@ -58,12 +55,12 @@ const DEVICES: usize = 1024;
 ///
 /// # Errors
 /// When it is no capture, is damaged or cannot be read. What was found until then is not told: it would look like all.
-pub fn analyze<R: Read + Send>(scan: Scan<R>, mut progress: impl FnMut(u64)) -> Result<Report, ReadError> {
+pub fn analyze<B: Batches>(scan: B, mut progress: impl FnMut(u64)) -> Result<Report, B::Error> {
     let mut analysis = Analysis { section: scan.section().clone(), ..Analysis::default() };
     let end = scan.gather(Gathered::begin, Facts::of, |facts, bytes| {
         analysis.part(facts);
         progress(bytes);
-        Ok::<_, ReadError>(())
+        Ok::<_, B::Error>(())
     })?;
     Ok(analysis.report(end))
 }

@@ -11,6 +11,9 @@ impl Report {
     /// For a terminal: the essentials, without colours.
     #[must_use]
     pub fn text(&self) -> String {
+        if self.summary.commands == 0 {
+            return [self.head(), self.warnings()].concat();
+        }
         let parts = [
             self.head(),
             self.warnings(),
@@ -118,12 +121,18 @@ impl Report {
     }
 
     fn overwrite_line(&self) -> String {
+        if self.overwrites.windows.is_empty() {
+            return String::new();
+        }
         let windows = self.overwrites.windows.iter().step_by(3).take(6);
         let shares = windows.map(|window| format!("{} in {}", percent(window.overwritten), bytes(window.log_bytes)));
         format!("overwritten within a log of: {}\n", shares.collect::<Vec<_>>().join(", "))
     }
 
     fn hot_lines(&self) -> String {
+        if self.hot_regions.is_empty() {
+            return String::new();
+        }
         let mut text = String::from("\nhottest regions of 64 KiB\n");
         for region in self.hot_regions.iter().take(LINES) {
             text += &format!(

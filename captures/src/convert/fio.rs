@@ -107,11 +107,6 @@ impl<W: Write + Send> super::Export for Export<W> {
         ready.map_or(Ok(()), |(at, line)| self.line(at, &line))
     }
 
-    fn mark(&mut self, _: u64, _: &str) -> Result<(), ConvertError> {
-        self.losses.count("marks");
-        Ok(())
-    }
-
     fn losses(&mut self) -> &mut Losses {
         &mut self.losses
     }

@@ -7,7 +7,7 @@ mod order;
 mod table;
 
 use std::fmt;
-use std::io::{BufRead, Read, Seek, Write};
+use std::io::{BufRead, Seek, Write};
 use std::str::FromStr;
 
 use formats::entry::{Origin, PayloadInfo};
@@ -17,7 +17,8 @@ use thiserror::Error;
 use crate::error::{ReadError, WriteError};
 use crate::meta::{Device, Section, Statistics};
 use crate::reader::{CapturedEntry, Item};
-use crate::scan::{Batch, Scan};
+use crate::scan::{Batch, Batches};
+use crate::series::SeriesError;
 use crate::writer::Writer;
 
 /// A format of another tool.
@@ -98,6 +99,9 @@ pub enum ConvertError {
     /// The capture cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// One of the capture's files cannot be read, or they are not one capture.
+    #[error(transparent)]
+    Series(#[from] SeriesError),
     /// The capture cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -138,6 +142,9 @@ pub enum ConvertError {
     /// This way it is not converted.
     #[error("a capture cannot be made of {0}: it does not tell enough; blktrace, fio and dm-log-writes do")]
     OneWay(Format),
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// The table's library failed.
     #[error("writing {format}: {error}")]
     Table {
@@ -154,24 +161,30 @@ trait Export {
     fn devices(&mut self, devices: &[Device]) -> Result<(), ConvertError>;
     /// A record with its content.
     fn record(&mut self, record: &Record, entry: &CapturedEntry) -> Result<(), ConvertError>;
-    /// A mark.
-    fn mark(&mut self, at_ns: u64, text: &str) -> Result<(), ConvertError>;
+    /// A mark; a format without them loses it.
+    fn mark(&mut self, _: u64, _: &str) -> Result<(), ConvertError> {
+        self.losses().count("marks");
+        Ok(())
+    }
     /// What the format cannot hold.
     fn losses(&mut self) -> &mut Losses;
     /// The end.
     fn finish(self: Box<Self>) -> Result<Losses, ConvertError>;
 }
 
-/// Writes a capture in another format.
+/// Writes a capture in another format. `progress` is told the bytes that were read, and ends it with false.
 ///
 /// # Errors
 /// When the capture is damaged, the format cannot hold it, or the output fails. What was written until then is no result.
-pub fn export<R: Read + Send, W: Write + Seek + Send + 'static>(
-    scan: Scan<R>,
+pub fn export<B: Batches, W: Write + Seek + Send + 'static>(
+    scan: B,
     format: Format,
     out: W,
-    mut progress: impl FnMut(u64),
-) -> Result<Losses, ConvertError> {
+    mut progress: impl FnMut(u64) -> bool,
+) -> Result<Losses, ConvertError>
+where
+    ConvertError: From<B::Error>,
+{
     let start_ns = scan.section().started_ns;
     let mut export: Box<dyn Export> = match format {
         Format::Blktrace => Box::new(blktrace::Export::new(out, start_ns)?),
@@ -185,8 +198,7 @@ pub fn export<R: Read + Send, W: Write + Seek + Send + 'static>(
         |part: Batch, bytes| {
             export.devices(&part.devices)?;
             part.items.iter().try_for_each(|item| one(export.as_mut(), item))?;
-            progress(bytes);
-            Ok::<_, ConvertError>(())
+            if progress(bytes) { Ok(()) } else { Err(ConvertError::Interrupted) }
         },
     )?;
     if end.tail.is_some() {

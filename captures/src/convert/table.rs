@@ -119,11 +119,6 @@ impl<W: Write + Send> super::Export for Csv<W> {
         self.out.write_record(fields).map_err(csv_failed)
     }
 
-    fn mark(&mut self, _: u64, _: &str) -> Result<(), ConvertError> {
-        self.losses.count("marks");
-        Ok(())
-    }
-
     fn losses(&mut self) -> &mut Losses {
         &mut self.losses
     }
@@ -190,11 +185,6 @@ impl<W: Write + Send> super::Export for Parquet<W> {
     fn record(&mut self, record: &Record, entry: &CapturedEntry) -> Result<(), ConvertError> {
         self.rows.push(Row::of(record, entry, &self.devices));
         if self.rows.len() >= GROUP { self.group() } else { Ok(()) }
-    }
-
-    fn mark(&mut self, _: u64, _: &str) -> Result<(), ConvertError> {
-        self.losses.count("marks");
-        Ok(())
     }
 
     fn losses(&mut self) -> &mut Losses {

@@ -1,11 +1,10 @@
 //! How two captures differ, command by command.
 
-use std::io::Read;
-
 use formats::{Entry, EntryHeader, Record};
 
-use super::EditError;
-use crate::reader::{CapturedEntry, Item, Reader};
+use super::{EditError, Look};
+use crate::reader::{CapturedEntry, Item};
+use crate::series::Series;
 
 /// Where two captures differ.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -21,17 +20,23 @@ pub struct Difference {
 }
 
 /// Compares what was done, not when and by whom: device, kind, range, modifiers, status, content. `told` gets each
-/// difference, and ends the comparison with false. Returns how many commands were compared.
+/// difference, and ends the comparison with false; `progress` is told the bytes of the first one that were read, and in all,
+/// and stops it with false. Returns how many commands were compared.
 ///
 /// # Errors
-/// When one of them is damaged.
-pub fn diff<A: Read, B: Read>(
-    left: &mut Reader<A>,
-    right: &mut Reader<B>,
+/// When one of them is damaged; the error names it.
+pub fn diff(
+    left: &mut Series,
+    right: &mut Series,
     mut told: impl FnMut(Difference) -> bool,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<u64, EditError> {
-    let mut place = 0;
+    let (mut place, mut look) = (0, Look::default());
     loop {
+        look.at(|| {
+            let (done, total) = left.progress();
+            progress(done, total)
+        })?;
         let (a, b) = (next(left)?, next(right)?);
         let what = match (&a, &b) {
             (None, None) => return Ok(place),
@@ -49,8 +54,8 @@ pub fn diff<A: Read, B: Read>(
 }
 
 /// The next command; what else is in a capture is passed over.
-fn next<R: Read>(reader: &mut Reader<R>) -> Result<Option<(Record, CapturedEntry)>, EditError> {
-    while let Some(item) = reader.next_item()? {
+fn next(input: &mut Series) -> Result<Option<(Record, CapturedEntry)>, EditError> {
+    while let Some(item) = input.next_item()? {
         if let Item::Entry(entry) = item
             && let EntryHeader { entry: Entry::Record(record), .. } = entry.header
         {

@@ -1,21 +1,22 @@
 //! Several captures as one: by time of completion, with an order of its own that keeps each capture's.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::Write;
 
 use formats::{Entry, Record, Region, Seq, VolumeIndex};
 
-use super::{EditError, Edited, lost_together};
+use super::{EditError, Edited, Ends, Look};
 use crate::meta::{Device, Section, Statistics};
-use crate::reader::{CapturedEntry, Item, Reader};
+use crate::reader::{CapturedEntry, Item};
+use crate::series::Series;
 use crate::writer::Writer;
 
 /// Completions that are remembered, to tell what had completed when a command was issued.
 const MOST: usize = 1 << 18;
 
 /// One input.
-struct Source<R: Read> {
-    reader: Reader<R>,
+struct Source {
+    input: Series,
     next: Option<Item>,
     /// When `next` happened.
     at_ns: u64,
@@ -25,13 +26,13 @@ struct Source<R: Read> {
     places: VecDeque<(u64, u64)>,
 }
 
-impl<R: Read> Source<R> {
+impl Source {
     /// Reads on; what has no time of its own happens right after what was before it.
-    fn advance(&mut self, ended: &mut Statistics) -> Result<(), EditError> {
+    fn advance(&mut self, ended: &mut Ends) -> Result<(), EditError> {
         loop {
-            self.next = self.reader.next_item()?;
+            self.next = self.input.next_item()?;
             match &self.next {
-                Some(Item::Statistics(statistics)) => add(ended, statistics),
+                Some(Item::Statistics(statistics)) => ended.add(statistics),
                 Some(Item::Mark { at_ns, .. }) => {
                     self.at_ns = self.at_ns.max(*at_ns);
                     return Ok(());
@@ -56,14 +57,6 @@ impl<R: Read> Source<R> {
         let known = self.places.partition_point(|(seq, _)| *seq <= old);
         known.checked_sub(1).and_then(|known| self.places.get(known)).map_or(0, |(_, new)| *new)
     }
-}
-
-fn add(sum: &mut Statistics, more: &Statistics) {
-    sum.ended_ns = sum.ended_ns.max(more.ended_ns);
-    sum.payload_bytes += more.payload_bytes;
-    sum.lost = lost_together(sum.lost, more.lost);
-    sum.reads += more.reads;
-    sum.read_bytes += more.read_bytes;
 }
 
 /// The order of the merged capture.
@@ -97,17 +90,21 @@ impl Order {
 ///
 /// # Errors
 /// When one of them is damaged, or the output fails. What was written until then is no result.
-pub fn merge<R: Read, W: Write>(inputs: Vec<Reader<R>>, out: W) -> Result<(W, Edited), EditError> {
+pub fn merge<W: Write>(
+    inputs: Vec<Series>,
+    out: W,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+) -> Result<(W, Edited), EditError> {
     let section =
         Section { filter: "edited: merged".into(), ..inputs.first().ok_or(EditError::Nothing)?.section().clone() };
     let started_ns = inputs.iter().map(|input| input.section().started_ns).min().unwrap_or(0);
     let payload = inputs.iter().all(|input| input.section().payload);
-    let mut writer = Writer::new(out, &Section { started_ns, payload, ..section }, &[])?;
-    let (mut order, mut ended, mut result) = (Order::default(), Statistics::default(), Edited::default());
-    let mut volumes = 0;
+    let mut writer = Writer::new(out, &Section { started_ns, payload, part: 0, ..section }, &[])?;
+    let (mut order, mut ended, mut result) = (Order::default(), Ends::default(), Edited::default());
+    let (mut volumes, mut look) = (0, Look::default());
     let mut sources = Vec::new();
-    for reader in inputs {
-        let mut source = Source { reader, next: None, at_ns: 0, volumes: Vec::new(), places: VecDeque::new() };
+    for input in inputs {
+        let mut source = Source { input, next: None, at_ns: 0, volumes: Vec::new(), places: VecDeque::new() };
         source.advance(&mut ended)?;
         // In the order of the inputs, whichever begins first.
         describe(&mut source, &mut writer, &mut volumes)?;
@@ -122,19 +119,25 @@ pub fn merge<R: Read, W: Write>(inputs: Vec<Reader<R>>, out: W) -> Result<(W, Ed
             Some(Item::Statistics(_)) | None => {}
         }
         source.advance(&mut ended)?;
+        look.at(|| told(&sources, progress))?;
     }
-    result.cut_bytes = sources.iter().filter_map(|source| source.reader.tail()).map(|tail| tail.bytes).sum();
-    writer.statistics(&Statistics { records: result.kept, ..ended })?;
+    result.cut_bytes = sources.iter().flat_map(|source| source.input.cut()).map(|cut| cut.bytes).sum();
+    let files = sources.iter().map(|source| source.input.files()).sum();
+    if let Some(ended) = ended.of(files) {
+        writer.statistics(&Statistics { records: result.kept, in_flight: 0, ..ended })?;
+    }
     Ok((writer.finish()?, result))
 }
 
+fn told(sources: &[Source], progress: &mut dyn FnMut(u64, u64) -> bool) -> bool {
+    let all = sources.iter().map(|source| source.input.progress());
+    let (done, total) = all.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1));
+    progress(done, total)
+}
+
 /// Names devices that came with the last item.
-fn describe<R: Read, W: Write>(
-    source: &mut Source<R>,
-    writer: &mut Writer<W>,
-    volumes: &mut u32,
-) -> Result<(), EditError> {
-    let fresh: Vec<Device> = source.reader.devices().skip(source.volumes.len()).cloned().collect();
+fn describe<W: Write>(source: &mut Source, writer: &mut Writer<W>, volumes: &mut u32) -> Result<(), EditError> {
+    let fresh: Vec<Device> = source.input.devices().iter().skip(source.volumes.len()).cloned().collect();
     for device in fresh {
         let volume = u16::try_from(*volumes).map_err(|_| EditError::Devices)?;
         source.volumes.push((device.volume, volume));
@@ -144,8 +147,8 @@ fn describe<R: Read, W: Write>(
     Ok(())
 }
 
-fn write<R: Read, W: Write>(
-    source: &mut Source<R>,
+fn write<W: Write>(
+    source: &mut Source,
     mut entry: CapturedEntry,
     writer: &mut Writer<W>,
     order: &mut Order,
@@ -169,7 +172,7 @@ fn write<R: Read, W: Write>(
 }
 
 /// The record in the new order.
-fn placed<R: Read>(source: &mut Source<R>, record: Record, order: &mut Order) -> Record {
+fn placed(source: &mut Source, record: Record, order: &mut Order) -> Record {
     let own = source.place(record.dep.0);
     let dep = own.max(order.at(record.origin.issued_ns));
     let seq = order.complete(record.origin.completed_ns);

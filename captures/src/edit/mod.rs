@@ -3,15 +3,17 @@
 mod diff;
 mod merge;
 
-use std::io::{Read, Write};
+use std::io::Write;
 
-use formats::{ByteRange, Entry, Op, PayloadEncoding, Record};
+use formats::PayloadEncoding;
 use thiserror::Error;
 
-use crate::analyze::comm_of;
-use crate::error::{ReadError, WriteError};
-use crate::meta::{Lost, Section, Statistics};
-use crate::reader::{CapturedEntry, Item, Reader};
+use crate::error::WriteError;
+use crate::meta::{Section, Statistics};
+use crate::moment::MomentError;
+use crate::reader::{CapturedEntry, Item};
+use crate::select::{SelectError, Selection};
+use crate::series::{Series, SeriesError};
 use crate::writer::Writer;
 
 pub use diff::{Difference, diff};
@@ -20,9 +22,12 @@ pub use merge::merge;
 /// Why a capture cannot be edited.
 #[derive(Debug, Error)]
 pub enum EditError {
-    /// An input cannot be read.
+    /// An input cannot be read, or its files are not one capture.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Series(#[from] SeriesError),
+    /// The capture does not have what was asked for.
+    #[error(transparent)]
+    Select(#[from] SelectError),
     /// The output cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -32,34 +37,19 @@ pub enum EditError {
     /// More devices than a capture can name.
     #[error("the captures have more than 65536 devices together")]
     Devices,
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
 }
 
-/// Which commands are kept. What is empty keeps all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Selection {
-    /// From this moment of completion on, in nanoseconds since 1970, UTC.
-    pub from_ns: Option<u64>,
-    /// Up to this moment, itself not.
-    pub until_ns: Option<u64>,
-    /// From this place in the order of completion on.
-    pub from_seq: Option<u64>,
-    /// Up to this place, itself included.
-    pub until_seq: Option<u64>,
-    /// From this mark on: what was written behind it.
-    pub from_mark: Option<String>,
-    /// Up to this mark: what was written before it.
-    pub until_mark: Option<String>,
-    /// On devices of these names.
-    pub devices: Vec<String>,
-    /// Of these kinds.
-    pub ops: Vec<Op>,
-    /// That touch one of these ranges of bytes.
-    pub ranges: Vec<ByteRange>,
-    /// Of tasks of these names.
-    pub comms: Vec<String>,
-    /// That failed, or whose end nobody saw.
-    pub failed_only: bool,
+impl From<MomentError> for EditError {
+    fn from(error: MomentError) -> Self {
+        Self::Select(error.into())
+    }
 }
+
+/// Items between two looks at the progress.
+const LOOK_EVERY: u64 = 256;
 
 /// What is kept of the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,45 +76,77 @@ pub struct Edited {
     pub cut_bytes: u64,
 }
 
-/// Writes what is selected of a capture, stripped.
+/// Writes what is selected of a capture, stripped. Several files become one. `progress` is told the bytes read and in all, and
+/// ends it with false.
 ///
 /// # Errors
-/// When the capture is damaged or the output fails. What was written until then is no result.
-pub fn copy<R: Read, W: Write>(
-    mut reader: Reader<R>,
+/// When the capture is damaged, does not have what was asked for, or the output fails. What was written until then is no
+/// result.
+pub fn copy<W: Write>(
+    mut input: Series,
     out: W,
     selection: &Selection,
     strip: Strip,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<(W, Edited), EditError> {
-    let section = edited(reader.section(), selection, strip);
-    let mut writer = Writer::new(out, &section, &[])?;
-    let (mut state, mut result) = (State::of(selection), Edited::default());
-    let mut devices = 0;
-    let mut statistics = None;
-    while let Some(item) = reader.next_item()? {
-        for device in reader.devices().skip(devices) {
+    let mut writer = Writer::new(out, &edited(input.section(), selection, strip), &[])?;
+    let mut chooser = selection.begin(input.section().started_ns)?;
+    let (mut result, mut described, mut ends) = (Edited::default(), 0, Ends::default());
+    let mut look = Look::default();
+    while let Some(item) = input.next_item()? {
+        for device in &input.devices()[described..] {
             writer.add_device(device)?;
-            devices += 1;
         }
-        let names = |volume: u16| reader.devices().find(|device| device.volume == volume).map(|device| &*device.name);
+        described = input.devices().len();
+        let is_chosen = chooser.takes(&item, input.devices())?;
         match item {
-            Item::Entry(entry) if state.keeps(selection, &entry, names) => {
-                keep(&mut writer, *entry, strip, &mut result)?;
-            }
+            Item::Statistics(ended) => ends.add(&ended),
+            Item::Entry(entry) if is_chosen => keep(&mut writer, *entry, strip, &mut result)?,
             Item::Entry(_) => result.left_out += 1,
-            Item::Mark { at_ns, text } => {
-                if state.mark(selection, &text) {
-                    writer.mark(at_ns, &text)?;
-                }
-            }
-            Item::Statistics(ended) => statistics = Some(ended),
+            Item::Mark { at_ns, text } if is_chosen => writer.mark(at_ns, &text)?,
+            Item::Mark { .. } => {}
         }
+        let (done, total) = input.progress();
+        look.at(|| progress(done, total))?;
     }
-    result.cut_bytes = reader.tail().map_or(0, |tail| tail.bytes);
-    if let Some(statistics) = statistics {
-        writer.statistics(&Statistics { records: result.kept, ..*statistics })?;
+    chooser.end(input.devices())?;
+    result.cut_bytes = input.cut().iter().map(|cut| cut.bytes).sum();
+    if let Some(statistics) = ends.of(input.files()) {
+        writer.statistics(&Statistics { records: result.kept, ..statistics })?;
     }
     Ok((writer.finish()?, result))
+}
+
+/// Tells the progress from time to time, and stops where it is told to.
+#[derive(Default)]
+struct Look {
+    items: u64,
+}
+
+impl Look {
+    fn at(&mut self, mut goes_on: impl FnMut() -> bool) -> Result<(), EditError> {
+        self.items += 1;
+        if self.items.is_multiple_of(LOOK_EVERY) && !goes_on() { Err(EditError::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// What captures say at their ends, together.
+#[derive(Debug, Default)]
+struct Ends {
+    sum: Statistics,
+    count: u64,
+}
+
+impl Ends {
+    fn add(&mut self, statistics: &Statistics) {
+        self.sum = self.sum.plus(statistics);
+        self.count += 1;
+    }
+
+    /// Of so many files; none when one of them was not ended in order.
+    fn of(self, files: u64) -> Option<Statistics> {
+        (self.count >= files).then_some(self.sum)
+    }
 }
 
 fn keep<W: Write>(
@@ -174,76 +196,6 @@ fn edited(section: &Section, selection: &Selection, strip: Strip) -> Section {
         words.push("edited: content was removed".to_owned());
     }
     let payload = section.payload && strip == Strip::Nothing;
-    Section { filter: words.join("; "), payload, ..section.clone() }
-}
-
-/// Where between its marks a selection is.
-struct State {
-    begun: bool,
-    ended: bool,
-}
-
-impl State {
-    fn of(selection: &Selection) -> Self {
-        Self { begun: selection.from_mark.is_none(), ended: false }
-    }
-
-    /// Whether the mark itself is kept.
-    fn mark(&mut self, selection: &Selection, text: &str) -> bool {
-        self.begun |= selection.from_mark.as_deref() == Some(text);
-        let kept = self.begun && !self.ended;
-        self.ended |= self.begun && selection.until_mark.as_deref() == Some(text);
-        kept
-    }
-
-    fn keeps<'a>(&self, selection: &Selection, entry: &CapturedEntry, name: impl Fn(u16) -> Option<&'a str>) -> bool {
-        if !self.begun || self.ended {
-            return false;
-        }
-        match &entry.header.entry {
-            Entry::Record(record) => selection.keeps(record, &name),
-            Entry::Region(region) => {
-                let is_place = selection.place(region.range);
-                is_place && selection.device(name(region.volume.0)) && selection.ops.is_empty()
-            }
-            // What is not there may have been anything.
-            Entry::Gap(gap) => {
-                selection.from_seq.is_none_or(|from| gap.last.0 >= from)
-                    && selection.until_seq.is_none_or(|until| gap.first.0 <= until)
-            }
-        }
-    }
-}
-
-impl Selection {
-    fn keeps<'a>(&self, record: &Record, name: &impl Fn(u16) -> Option<&'a str>) -> bool {
-        let (seq, at_ns) = (record.seq.0, record.origin.completed_ns);
-        let in_time = self.from_ns.is_none_or(|from| at_ns >= from) && self.until_ns.is_none_or(|until| at_ns < until);
-        let in_order = self.from_seq.is_none_or(|from| seq >= from) && self.until_seq.is_none_or(|until| seq <= until);
-        let is_op = self.ops.is_empty() || self.ops.contains(&record.op);
-        let is_task = self.comms.is_empty() || self.comms.contains(&comm_of(&record.origin.comm));
-        let is_failed = !self.failed_only || !record.status.is_ok();
-        let kept = in_time && in_order && is_op && is_task && is_failed;
-        kept && self.place(record.range) && self.device(name(record.volume.0))
-    }
-
-    fn place(&self, range: ByteRange) -> bool {
-        self.ranges.is_empty() || self.ranges.iter().any(|wanted| wanted.overlaps(range))
-    }
-
-    fn device(&self, name: Option<&str>) -> bool {
-        self.devices.is_empty() || name.is_some_and(|name| self.devices.iter().any(|wanted| wanted == name))
-    }
-}
-
-/// What was lost in both.
-fn lost_together(a: Lost, b: Lost) -> Lost {
-    Lost {
-        completions: a.completions + b.completions,
-        unwritten: a.unwritten + b.unwritten,
-        unseen: a.unseen + b.unseen,
-        untracked: a.untracked + b.untracked,
-        uncarried: a.uncarried + b.uncarried,
-        payloads: a.payloads + b.payloads,
-    }
+    // Which part it was says nothing of what came of it.
+    Section { filter: words.join("; "), payload, part: 0, ..section.clone() }
 }

@@ -28,7 +28,8 @@ type StateId = (usize, usize);
 /// Why nothing can be said. A failing state is none: it is in the report.
 pub fn explore(request: &Request<'_>, watch: &Watch<'_>, stop: &Stop) -> Result<Report, ExploreError> {
     let started = Instant::now();
-    let output = request.output.map(|output| Aside::new(output, request.force, &[])).transpose()?;
+    let inputs = request.base.with(request.files);
+    let output = request.output.map(|output| Aside::new(output, request.force, &inputs)).transpose()?;
     let folder = tempfile::Builder::new().prefix("blkecho-explore-").tempdir_in(request.folder);
     let folder = folder.map_err(ExploreError::Scratch)?;
     let (common, mut report, first) = read(request, folder.path().to_owned(), watch, stop)?;

@@ -5,6 +5,7 @@
 //! error for error; a test compares them.
 
 mod chunks;
+mod series;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
@@ -19,10 +20,51 @@ use crate::packet::Packet;
 use crate::reader::{Assembly, Item, MAX_BLOCK, Sink, Tail};
 use chunks::{Chunk, Chunks, Next};
 
+pub use series::SeriesScan;
+
 /// About as long is a chunk: long enough that threads seldom meet, short enough for their caches.
 const CHUNK_LEN: usize = 512 << 10;
 /// Chunks in work or waiting, per thread.
 const IN_FLIGHT: usize = 3;
+
+/// What gives a capture in batches: a file, or several of one capture.
+pub trait Batches {
+    /// Why it cannot be read.
+    type Error;
+
+    /// Where, when and how it was captured.
+    fn section(&self) -> &Section;
+
+    /// Reads all of it. `map` runs on several threads; `fold` gets what it makes, in order, with the bytes so far.
+    ///
+    /// # Errors
+    /// When the input fails or is damaged (`fold` has had everything before), or the first error of `fold`.
+    fn run<T: Send, E: From<Self::Error>>(
+        self,
+        map: impl Fn(Batch) -> T + Sync,
+        fold: impl FnMut(T, u64) -> Result<(), E>,
+    ) -> Result<End, E>
+    where
+        Self: Sized,
+    {
+        let end = |part: Batch<VecDeque<Item>>| {
+            let Batch { index, devices, items } = part;
+            map(Batch { index, devices, items: items.into() })
+        };
+        self.gather(|_| VecDeque::new(), end, fold)
+    }
+
+    /// The same for who needs no items: each part is gathered by what `begin` makes, with its index, and given to `map`.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    fn gather<S: Sink, T: Send, E: From<Self::Error>>(
+        self,
+        begin: impl Fn(u64) -> S + Sync,
+        map: impl Fn(Batch<S>) -> T + Sync,
+        fold: impl FnMut(T, u64) -> Result<(), E>,
+    ) -> Result<End, E>;
+}
 
 /// A capture to be read on several threads.
 pub struct Scan<R> {
@@ -86,34 +128,16 @@ impl<R: Read + Send> Scan<R> {
         let (chunks, section) = Chunks::new(input, len)?;
         Ok(Self { chunks, section, threads: threads.max(1) })
     }
+}
 
-    /// Where, when and how it was captured.
-    #[must_use]
-    pub fn section(&self) -> &Section {
+impl<R: Read + Send> Batches for Scan<R> {
+    type Error = ReadError;
+
+    fn section(&self) -> &Section {
         &self.section
     }
 
-    /// Reads all of it. `map` runs on several threads; `fold` gets what it makes, in order, with the file's bytes so far.
-    ///
-    /// # Errors
-    /// When the input fails or is damaged (`fold` has had everything before), or the first error of `fold`.
-    pub fn run<T: Send, E: From<ReadError>>(
-        self,
-        map: impl Fn(Batch) -> T + Sync,
-        fold: impl FnMut(T, u64) -> Result<(), E>,
-    ) -> Result<End, E> {
-        let end = |part: Batch<VecDeque<Item>>| {
-            let Batch { index, devices, items } = part;
-            map(Batch { index, devices, items: items.into() })
-        };
-        self.gather(|_| VecDeque::new(), end, fold)
-    }
-
-    /// The same for who needs no items: each part is gathered by what `begin` makes, with its index, and given to `map`.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub(crate) fn gather<S: Sink, T: Send, E: From<ReadError>>(
+    fn gather<S: Sink, T: Send, E: From<ReadError>>(
         self,
         begin: impl Fn(u64) -> S + Sync,
         map: impl Fn(Batch<S>) -> T + Sync,

@@ -3,7 +3,9 @@
 
 pub(crate) mod tshark;
 
-use captures::{Device, Section, Statistics, Writer};
+use std::io::Write as _;
+
+use captures::{Device, Section, Series, Statistics, Writer};
 use formats::command::{Command, CommandFlags, Hctl, Transfer};
 use formats::entry::{Origin, PayloadInfo};
 use formats::scsi::{DeviceType, Geometry};
@@ -127,4 +129,12 @@ pub(crate) fn file(section: &Section, entries: &[Written]) -> Vec<u8> {
     }
     writer.statistics(&statistics(entries.len() as u64)).expect("written");
     writer.finish().expect("ends")
+}
+
+/// A capture in one file, opened for what is in it.
+pub(crate) fn filed(bytes: &[u8]) -> Series {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(bytes).expect("written");
+    // It is open, so its name is not needed any more.
+    Series::as_filed(&[file.path().to_owned()]).expect("a capture")
 }

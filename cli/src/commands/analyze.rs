@@ -1,23 +1,22 @@
 //! `analyze`: what a capture tells.
 
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
-use captures::{Aside, ReadError, Scan};
+use captures::SeriesScan;
 use clap::Args;
-use indicatif::ProgressBar;
 
 use super::{print, print_json};
-use crate::exit::{Done, Exit, Failure, OrExit};
-use crate::offline::image_exit;
-use crate::progress::byte_bar;
+use crate::exit::Done;
+use crate::offline::{self, FilesArgs, series_failed};
+use crate::progress::ReadBar;
 
 /// Arguments of `analyze`.
 #[derive(Debug, Args)]
 pub(crate) struct Analyze {
-    /// The capture; `-` for standard input
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// What is read.
+    #[command(flatten)]
+    files: FilesArgs,
     /// Print JSON: everything that is known, instead of one screen
     #[arg(long)]
     json: bool,
@@ -30,45 +29,17 @@ pub(crate) struct Analyze {
 }
 
 pub(super) fn run(args: &Analyze) -> Done {
-    let page = args.html.as_deref().map(|path| aside(path, args.force, &[&args.file])).transpose()?;
-    let (input, bar) = open(&args.file)?;
-    let scan = Scan::new(input).map_err(|error| unreadable(&args.file, error))?;
-    let report = captures::analyze::analyze(scan, |bytes| advance(&bar, bytes));
-    bar.finish_and_clear();
-    let report = report.map_err(|error| unreadable(&args.file, error))?;
-    if let Some(page) = page {
+    let page = || args.html.as_deref().map(|path| offline::aside(path, args.force, &args.files.files)).transpose();
+    // What cannot be written is said before the work, and nothing lies there while it lasts.
+    drop(page()?);
+    let scan = SeriesScan::open(&args.files.files).map_err(series_failed)?;
+    let bar = ReadBar::new(scan.total_bytes());
+    let report = captures::analyze::analyze(scan, |bytes| bar.show(bytes));
+    drop(bar);
+    let report = report.map_err(series_failed)?;
+    if let Some(page) = page()? {
         page.file()?.write_all(report.html()?.as_bytes())?;
-        page.publish()?;
+        offline::publish(page)?;
     }
     if args.json { print_json(&report) } else { print(&report.text()) }
-}
-
-/// An output that gets its name when it is whole.
-pub(super) fn aside(path: &Path, force: bool, inputs: &[&Path]) -> Done<Aside> {
-    Aside::new(path, force, inputs).map_err(|error| Failure::new(image_exit(&error), error))
-}
-
-/// Opens a capture, compressed or not, with a bar as long as the file.
-pub(super) fn open(path: &Path) -> Done<(Box<dyn Read + Send>, ProgressBar)> {
-    let cannot = |error| anyhow::anyhow!("cannot read {}: {error}", path.display());
-    let input = captures::input::open(path).map_err(cannot).or_exit(Exit::Usage)?;
-    let len = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|file| file.len());
-    Ok((input, len.map_or_else(ProgressBar::hidden, |len| byte_bar("read", len))))
-}
-
-/// Shows how much was read; of a compressed file there is more than its length.
-pub(super) fn advance(bar: &ProgressBar, bytes: u64) {
-    bar.set_length(bar.length().unwrap_or(0).max(bytes));
-    bar.set_position(bytes);
-}
-
-/// What is no capture at all is a wrong argument; a damaged one a failure.
-pub(super) fn unreadable(path: &Path, error: ReadError) -> Failure {
-    let exit = match error {
-        ReadError::Empty | ReadError::NotPcapng { .. } | ReadError::Foreign { .. } | ReadError::Format(_) => {
-            Exit::Usage
-        }
-        _ => Exit::Failure,
-    };
-    Failure::text(exit, format!("{}: {error}", path.display()))
 }

@@ -18,6 +18,7 @@ use crate::args::Capture;
 use crate::exit::{Done, Exit, Failure};
 use crate::node::primary::{failed, identify, named, power_of_two};
 use crate::node::refuse_on_observed;
+use crate::offline::io_exit;
 use crate::progress::CaptureMeter;
 use crate::signals::Stop;
 use crate::units::{bytes, duration};
@@ -264,6 +265,7 @@ fn refused(error: ChainError) -> Failure {
     let exit = match &error {
         ChainError::Exists(_) => Exit::Refused,
         ChainError::NoPlace { .. } => Exit::Usage,
+        ChainError::Open { source, .. } => io_exit(source),
         _ => Exit::Failure,
     };
     Failure::new(exit, error)

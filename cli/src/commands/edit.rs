@@ -1,255 +1,145 @@
-//! `cut`, `filter`, `strip`, `merge` and `diff`: captures out of captures.
+//! `cut`, `filter`, `strip` and `merge`: captures out of captures.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
 
-use captures::edit::{self, EditError, Edited, Selection, Strip};
-use captures::{Aside, ReadError, Reader};
+use captures::edit::{self, EditError, Edited, Strip};
+use captures::{Aside, Moment, Selection, Series};
 use clap::Args;
-use formats::{ByteRange, Op};
+use formats::Seq;
 
-use super::analyze::{aside, open, unreadable};
 use super::{print, print_json};
 use crate::exit::{Done, Exit, Failure};
-use crate::units::{Size, Time};
-
-/// Differences that are told at most, unless more are asked for.
-const TOLD: usize = 20;
-
-/// Where the result goes.
-#[derive(Debug, Args)]
-pub(crate) struct Output {
-    /// What is written, aside first and named when it is whole
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// Replace the output if it is there
-    #[arg(long)]
-    force: bool,
-    /// Print what was kept as JSON
-    #[arg(long)]
-    json: bool,
-}
+use crate::offline::{self, FilesArgs, OutputArgs, series_exit, series_failed};
+use crate::progress::ReadBar;
+use crate::select::SelectArgs;
+use crate::signals::Stop;
 
 /// Arguments of `cut`.
 #[derive(Debug, Args)]
 pub(crate) struct Cut {
-    /// The capture; `-` for standard input
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// From this time after the capture's start on, by completion
-    #[arg(long, value_name = "TIME")]
-    from: Option<Time>,
-    /// Up to this time after the capture's start
-    #[arg(long, value_name = "TIME")]
-    until: Option<Time>,
-    /// From this place in the order of completion on
-    #[arg(long, value_name = "SEQ")]
-    from_seq: Option<u64>,
-    /// Up to this place, itself included
-    #[arg(long, value_name = "SEQ")]
-    until_seq: Option<u64>,
-    /// What was written behind this mark
-    #[arg(long, value_name = "TEXT")]
-    from_mark: Option<String>,
-    /// What was written before this mark
-    #[arg(long, value_name = "TEXT")]
-    until_mark: Option<String>,
+    /// What is read.
+    #[command(flatten)]
+    files: FilesArgs,
+    /// Leave out what completed up to this moment: a seq, a time (2026-03-01T12:00:00Z, +90s from the beginning), a
+    /// mark's text, `start` or `end`
+    #[arg(long, value_name = "TIME|SEQ|MARK", value_parser = offline::moment)]
+    from: Option<Moment>,
+    /// Leave out what completed after this moment
+    #[arg(long, value_name = "TIME|SEQ|MARK", value_parser = offline::moment)]
+    until: Option<Moment>,
     /// The result.
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 }
 
 /// Arguments of `filter`.
 #[derive(Debug, Args)]
 pub(crate) struct Filter {
-    /// The capture; `-` for standard input
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// Only on this device, by the name in the capture; may be given several times
-    #[arg(long = "device", value_name = "NAME")]
-    devices: Vec<String>,
-    /// Only commands of this kind: write, flush, discard, write-zeroes, ...; may be given several times
-    #[arg(long = "op", value_name = "OP", value_parser = op)]
-    ops: Vec<Op>,
-    /// Only what touches these bytes, such as 0-64K; may be given several times
-    #[arg(long = "range", value_name = "START-END")]
-    ranges: Vec<Bytes>,
-    /// Only of tasks of this name; may be given several times
-    #[arg(long = "comm", value_name = "NAME")]
-    comms: Vec<String>,
-    /// Only what failed, or whose end nobody saw
-    #[arg(long)]
-    failed: bool,
+    /// What is read.
+    #[command(flatten)]
+    files: FilesArgs,
     /// The result.
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
+    /// What is kept.
+    #[command(flatten)]
+    select: SelectArgs,
 }
 
 /// Arguments of `strip`.
 #[derive(Debug, Args)]
 pub(crate) struct StripArgs {
-    /// The capture; `-` for standard input
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// What is read.
+    #[command(flatten)]
+    files: FilesArgs,
     /// Remove the checksums of the content too
     #[arg(long)]
     no_hashes: bool,
     /// The result.
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 }
 
 /// Arguments of `merge`.
 #[derive(Debug, Args)]
 pub(crate) struct Merge {
-    /// The captures
+    /// The captures, each in one file
     #[arg(value_name = "FILE", required = true, num_args = 2..)]
     files: Vec<PathBuf>,
     /// The result.
     #[command(flatten)]
-    output: Output,
-}
-
-/// Arguments of `diff`.
-#[derive(Debug, Args)]
-pub(crate) struct Diff {
-    /// A capture
-    #[arg(value_name = "A")]
-    a: PathBuf,
-    /// The one to compare it with
-    #[arg(value_name = "B")]
-    b: PathBuf,
-    /// Tell so many differences
-    #[arg(long, value_name = "N", default_value_t = TOLD)]
-    most: usize,
-    /// Print JSON, a line for each difference
-    #[arg(long)]
-    json: bool,
-}
-
-/// Bytes from and to, the end itself not included.
-#[derive(Debug, Clone, Copy)]
-struct Bytes(ByteRange);
-
-impl FromStr for Bytes {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is no range of bytes: write START-END, such as 0-64K");
-        let (start, end) = text.split_once('-').ok_or_else(bad)?;
-        let (start, end): (Size, Size) = (start.parse().map_err(|_| bad())?, end.parse().map_err(|_| bad())?);
-        let len = end.0.checked_sub(start.0).filter(|len| *len > 0).ok_or_else(bad)?;
-        Ok(Self(ByteRange::new(start.0, len)))
-    }
-}
-
-fn op(text: &str) -> Result<Op, String> {
-    let names = || Op::ALL.map(Op::name).join(", ");
-    Op::ALL.into_iter().find(|op| op.name() == text).ok_or_else(|| format!("{text:?} is none of {}", names()))
+    output: OutputArgs,
 }
 
 pub(super) fn cut(args: Cut) -> Done {
-    let reader = capture(&args.file)?;
-    let started_ns = reader.section().started_ns;
-    let at = |time: Option<Time>| time.map(|time| started_ns.saturating_add(time.0.as_nanos() as u64));
-    let selection = Selection {
-        from_ns: at(args.from),
-        until_ns: at(args.until),
-        from_seq: args.from_seq,
-        until_seq: args.until_seq,
-        from_mark: args.from_mark,
-        until_mark: args.until_mark,
-        ..Selection::default()
-    };
-    if selection == Selection::default() {
+    if args.from.is_none() && args.until.is_none() {
         return Err(Failure::text(
             Exit::Usage,
-            "nothing to cut: name --from, --until, --from-seq, --until-seq or a mark",
+            "nothing to cut: name --from or --until; `--from start` makes one file of several",
         ));
     }
-    copy(&args.file, reader, &selection, Strip::Nothing, &args.output)
+    let (from, until) = (args.from.unwrap_or(Moment::Seq(Seq(0))), args.until.unwrap_or(Moment::End));
+    let selection = Selection { from, until, ..Selection::default() };
+    copy(&args.files, &selection, Strip::Nothing, &args.output)
 }
 
-pub(super) fn filter(args: Filter) -> Done {
-    let selection = Selection {
-        devices: args.devices,
-        ops: args.ops,
-        ranges: args.ranges.into_iter().map(|range| range.0).collect(),
-        comms: args.comms,
-        failed_only: args.failed,
-        ..Selection::default()
-    };
+pub(super) fn filter(args: &Filter) -> Done {
+    let selection = args.select.selection();
     if selection == Selection::default() {
         return Err(Failure::text(
             Exit::Usage,
-            "nothing to filter by: name --device, --op, --range, --comm or --failed",
+            "nothing to filter by: name --device, --lba, --op, --comm, --pid, --failed, --seq, --from or --until",
         ));
     }
-    copy(&args.file, capture(&args.file)?, &selection, Strip::Nothing, &args.output)
+    copy(&args.files, &selection, Strip::Nothing, &args.output)
 }
 
 pub(super) fn strip(args: &StripArgs) -> Done {
     let strip = if args.no_hashes { Strip::All } else { Strip::Content };
-    copy(&args.file, capture(&args.file)?, &Selection::default(), strip, &args.output)
+    copy(&args.files, &Selection::default(), strip, &args.output)
 }
 
 pub(super) fn merge(args: &Merge) -> Done {
-    let inputs = args.files.iter().map(|path| capture(path)).collect::<Done<Vec<_>>>()?;
-    let paths: Vec<&Path> = args.files.iter().map(PathBuf::as_path).collect();
-    let output = aside(&args.output.output, args.output.force, &paths)?;
-    let names = args.files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-    let merged =
-        edit::merge(inputs, BufWriter::new(output.file()?)).map_err(|error| failed(Path::new(&names), error))?;
-    finish(merged, output, &args.output)
+    let stop = Stop::on_signals()?;
+    let open = |path: &PathBuf| Series::as_filed(std::slice::from_ref(path)).map_err(series_failed);
+    let inputs = args.files.iter().map(open).collect::<Done<Vec<_>>>()?;
+    let total = inputs.iter().map(|input| input.progress().1).sum();
+    write(&args.files, &args.output, total, &stop, |out, progress| edit::merge(inputs, out, progress))
 }
 
-pub(super) fn diff(args: &Diff) -> Done {
-    let (mut a, mut b) = (capture(&args.a)?, capture(&args.b)?);
-    let mut lines = Vec::new();
-    let compared = edit::diff(&mut a, &mut b, |difference| {
-        lines.push(difference);
-        lines.len() < args.most.max(1)
-    });
-    let compared = compared.map_err(|error| failed(&args.a, error))?;
-    for line in &lines {
-        let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
-        if args.json {
-            print(&format!("{}\n", serde_json::to_string(line)?))?;
-        } else {
-            print(&format!("{}: {}\n  < {}\n  > {}\n", line.place, line.what, side(&line.left), side(&line.right)))?;
-        }
-    }
-    if lines.is_empty() {
-        return if args.json { Ok(()) } else { print(&format!("{compared} commands, no difference\n")) };
-    }
-    Err(Failure::silent(Exit::Different))
+fn copy(files: &FilesArgs, selection: &Selection, strip: Strip, output: &OutputArgs) -> Done {
+    let (stop, input) = (Stop::on_signals()?, files.open()?);
+    let total = input.progress().1;
+    write(&files.files, output, total, &stop, |out, progress| edit::copy(input, out, selection, strip, progress))
 }
 
-fn capture(path: &Path) -> Done<Reader<Box<dyn Read + Send>>> {
-    let (input, _) = open(path)?;
-    let input: Box<dyn Read + Send> = Box::new(BufReader::with_capacity(1 << 20, input));
-    Reader::new(input).map_err(|error| unreadable(path, error))
-}
+type Made = Result<(BufWriter<File>, Edited), EditError>;
 
-fn copy(
-    path: &Path,
-    reader: Reader<Box<dyn Read + Send>>,
-    selection: &Selection,
-    strip: Strip,
-    output: &Output,
+/// Makes the output, under a bar over so many bytes, and says what came of it.
+fn write(
+    inputs: &[PathBuf],
+    output: &OutputArgs,
+    total: u64,
+    stop: &Stop,
+    make: impl FnOnce(BufWriter<File>, &mut dyn FnMut(u64, u64) -> bool) -> Made,
 ) -> Done {
-    let result = aside(&output.output, output.force, &[path])?;
-    let out = BufWriter::with_capacity(1 << 20, result.file()?);
-    let copied = edit::copy(reader, out, selection, strip).map_err(|error| failed(path, error))?;
-    finish(copied, result, output)
+    let aside = output.aside(inputs)?;
+    let out = BufWriter::with_capacity(1 << 20, aside.file()?);
+    let bar = ReadBar::new(total);
+    let made = make(out, &mut |done, _| {
+        bar.show(done);
+        !stop.is_set()
+    });
+    drop(bar);
+    finish(made.map_err(failed)?, aside, output.json)
 }
 
-fn finish((mut out, edited): (BufWriter<File>, Edited), aside: Aside, output: &Output) -> Done {
+fn finish((mut out, edited): (BufWriter<File>, Edited), aside: Aside, json: bool) -> Done {
     out.flush()?;
-    aside.publish()?;
-    if output.json {
+    offline::publish(aside)?;
+    if json {
         return print_json(&edited);
     }
     let Edited { kept, left_out, broken, cut_bytes } = edited;
@@ -263,9 +153,13 @@ fn finish((mut out, edited): (BufWriter<File>, Edited), aside: Aside, output: &O
     print(&format!("{words}\n"))
 }
 
-fn failed(path: &Path, error: EditError) -> Failure {
-    match error {
-        EditError::Read(error @ (ReadError::Empty | ReadError::NotPcapng { .. })) => unreadable(path, error),
-        error => Failure::text(Exit::Failure, format!("{}: {error}", path.display())),
-    }
+/// An error of `edit` with its exit code.
+pub(super) fn failed(error: EditError) -> Failure {
+    let exit = match &error {
+        EditError::Series(error) => series_exit(error),
+        EditError::Select(_) => Exit::Usage,
+        EditError::Interrupted => Exit::Interrupted,
+        _ => Exit::Failure,
+    };
+    Failure::new(exit, error)
 }

@@ -1,7 +1,6 @@
 //! `explore`: what a power cut could have left.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use captures::Moment;
 use captures::explore::{Cache, Check, ExploreError, Failing, Report, Request, Stage, explore};
@@ -11,7 +10,7 @@ use indicatif::ProgressBar;
 use super::{print, print_json};
 use crate::exit::{Done, Exit, Failure, OrExit};
 use crate::offline::{self, BaseArgs};
-use crate::progress::{byte_bar, count_bar};
+use crate::progress::{StageBars, byte_bar, count_bar};
 use crate::signals::Stop;
 use crate::units::{Size, Time};
 
@@ -95,13 +94,17 @@ enum CacheArg {
 }
 
 pub(super) fn run(args: &Explore) -> Done {
+    // The first moment is looked for before the commands are read, unless it is a number.
+    if !matches!(args.from, Moment::Seq(_)) {
+        offline::refuse_stdin(&args.files)?;
+    }
     let stop = Stop::on_signals()?;
     let folder = args.work_dir.clone().unwrap_or_else(std::env::temp_dir);
-    let (request, bars) = (request(args, &folder)?, Bars::default());
+    let (request, bars) = (request(args, &folder)?, StageBars::new(bar));
     let explored = offline::until_stopped(&stop, |ended| {
         explore(&request, &|stage, done, total| bars.show(stage, done, total), ended)
     });
-    bars.clear();
+    drop(bars);
     tell(args.json, explored)
 }
 
@@ -132,32 +135,11 @@ fn request<'a>(args: &'a Explore, folder: &'a Path) -> Done<Request<'a>> {
     })
 }
 
-/// A bar for each stage.
-#[derive(Default)]
-struct Bars {
-    bar: Mutex<Option<(Stage, ProgressBar)>>,
-}
-
-impl Bars {
-    fn show(&self, stage: Stage, done: u64, total: u64) {
-        let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
-        if bar.as_ref().is_none_or(|(shown, _)| *shown != stage) {
-            let new = match stage {
-                Stage::Reading => byte_bar("read", total),
-                Stage::Checking => count_bar("check cuts", total),
-                Stage::Minimising => count_bar("minimise", total),
-            };
-            bar.replace((stage, new)).inspect(|(_, old)| old.finish_and_clear());
-        }
-        if let Some((_, bar)) = &*bar {
-            bar.set_length(total);
-            bar.set_position(done);
-        }
-    }
-
-    fn clear(&self) {
-        let bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
-        bar.iter().for_each(|(_, bar)| bar.finish_and_clear());
+fn bar(stage: Stage, total: u64) -> ProgressBar {
+    match stage {
+        Stage::Reading => byte_bar("read", total),
+        Stage::Checking => count_bar("check cuts", total),
+        Stage::Minimising => count_bar("minimise", total),
     }
 }
 

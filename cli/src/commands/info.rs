@@ -1,34 +1,36 @@
 //! `info`: what a capture holds.
 
-use captures::{Device, Section, Summary, Tail, Tally, Utc};
+use captures::{CutFile, Device, Section, Statistics, Summary, Tally, Utc};
 use serde::Serialize;
 
-use super::show::{open, unreadable};
 use super::{print, print_json};
 use crate::args::Info;
 use crate::exit::Done;
+use crate::offline::series_failed;
 use crate::units::bytes;
 
 /// Marks that are listed on the terminal; JSON has more.
 const SHOWN: usize = 10;
 
 pub(super) fn run(args: &Info) -> Done {
-    let mut reader = open(&args.file)?;
+    let mut series = args.files.open()?;
     let mut summary = Summary::default();
     let error = loop {
-        match reader.next_item() {
+        match series.next_item() {
             Ok(Some(item)) => summary.add(&item),
             Ok(None) => break None,
             Err(error) => break Some(error),
         }
     };
     let known = Known {
-        section: reader.section(),
-        devices: reader.devices().collect(),
+        section: series.section(),
+        devices: series.devices(),
+        // Files that were not ended in order do not say what they lost.
+        ended: summary.statistics.as_deref().filter(|_| summary.ends >= series.files()),
         summary: &summary,
-        foreign_packets: reader.foreign(),
-        cut_at: reader.tail().map(|tail| tail.offset),
-        cut_bytes: reader.tail().map_or(0, |tail: Tail| tail.bytes),
+        files: series.files(),
+        foreign_packets: series.foreign(),
+        cut: series.cut(),
         damage: error.as_ref().map(ToString::to_string),
     };
     if args.json {
@@ -36,21 +38,23 @@ pub(super) fn run(args: &Info) -> Done {
     } else {
         print(&known.words())?
     }
-    error.map_or(Ok(()), |error| Err(unreadable(&args.file, error)))
+    error.map_or(Ok(()), |error| Err(series_failed(error)))
 }
 
 /// All that is known of a capture.
 #[derive(Serialize)]
 struct Known<'a> {
     section: &'a Section,
-    devices: Vec<&'a Device>,
+    devices: &'a [Device],
     summary: &'a Summary,
+    /// What all files say at their ends together; none when one of them was not ended in order.
+    ended: Option<&'a Statistics>,
+    /// How many there are.
+    files: u64,
     /// Packets of other programs.
     foreign_packets: u64,
-    /// Where the last whole entry ends, in bytes of what is not compressed; none of a file that is whole.
-    cut_at: Option<u64>,
-    /// Bytes after that.
-    cut_bytes: u64,
+    /// Files that end in the middle of something.
+    cut: &'a [CutFile],
     /// Why the rest cannot be read.
     damage: Option<String>,
 }
@@ -73,7 +77,9 @@ impl Known<'_> {
         ];
         let zone = if section.time_zone.is_empty() { "" } else { &format!(" (the host is in {})", section.time_zone) };
         lines.push(line("began", format!("{}{zone}", Utc(section.started_ns))));
-        if section.part > 0 {
+        if self.files > 1 {
+            lines.push(line("files", self.files.to_string()));
+        } else if section.part > 0 {
             lines.push(line("part", section.part.to_string()));
         }
         if !section.filter.is_empty() {
@@ -134,7 +140,7 @@ impl Known<'_> {
             let (gaps, completions) = (self.summary.gaps, self.summary.gap_completions);
             lines.push(line("gaps", format!("{completions} completions are missing, in {gaps} places")));
         }
-        match &self.summary.statistics {
+        match self.ended {
             Some(end) => {
                 let lost = end.lost.words();
                 lines.push(line("lost", if lost.is_empty() { "nothing".to_owned() } else { lost }));
@@ -145,8 +151,9 @@ impl Known<'_> {
             }
             None => lines.push(line("ended", "not in order: what was lost is not known".to_owned())),
         }
-        if let Some(at) = self.cut_at {
-            lines.push(line("cut", format!("{} bytes after byte {at} are no whole entry", self.cut_bytes)));
+        for CutFile { path, offset, bytes } in self.cut {
+            let text = format!("{}: {bytes} bytes after byte {offset} are no whole entry", path.display());
+            lines.push(line("cut", text));
         }
         if let Some(damage) = &self.damage {
             lines.push(line("damage", damage.clone()));

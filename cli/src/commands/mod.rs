@@ -6,6 +6,7 @@ mod bench;
 mod capture;
 pub(crate) mod convert;
 mod detach;
+pub(crate) mod diff;
 mod doctor;
 pub(crate) mod edit;
 pub(crate) mod explore;
@@ -64,10 +65,10 @@ pub(crate) fn run(cli: Cli) -> Done {
         Command::Analyze(args) => analyze::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Cut(args) => edit::cut(args),
-        Command::Filter(args) => edit::filter(args),
+        Command::Filter(args) => edit::filter(&args),
         Command::Strip(args) => edit::strip(&args),
         Command::Merge(args) => edit::merge(&args),
-        Command::Diff(args) => edit::diff(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Demo(args) => crate::demo::run(&args),
         Command::CaptureBench(args) => bench::run(&args),
         Command::ReplayBench(args) => replay_bench::run(&args),
@@ -85,7 +86,9 @@ fn print_json(value: &impl serde::Serialize) -> Done {
 fn print(text: &str) -> Done {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("writing to standard output").into())
+        }
         _ => Ok(()),
     }
 }

@@ -1,6 +1,5 @@
 //! `rebuild`: an earlier moment of a volume.
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use captures::explore::{Check, Checked, Verdict};
@@ -13,7 +12,7 @@ use serde::Serialize;
 use super::{print, print_json};
 use crate::exit::{Done, Exit, Failure, OrExit};
 use crate::offline::{self, BaseArgs};
-use crate::progress::byte_bar;
+use crate::progress::{StageBars, byte_bar};
 use crate::signals::Stop;
 use crate::units::{Time, bytes};
 
@@ -79,12 +78,12 @@ pub(super) fn run(args: &Rebuild) -> Done {
         force: args.force,
         allow_holes: args.allow_holes,
     };
-    let bars = Bars::default();
+    let bars = StageBars::new(bar);
     let report = rebuild(&request, &mut |stage, done, total| {
         bars.show(stage, done, total);
         !stop.is_set()
     });
-    bars.clear();
+    drop(bars);
     let report = report.map_err(offline::rebuild_failed)?;
     let checked = check.map(|check| checked(&check, &args.output, &stop)).transpose()?;
     tell(args.json, &report, checked.as_ref())?;
@@ -94,35 +93,15 @@ pub(super) fn run(args: &Rebuild) -> Done {
     }
 }
 
-/// A bar for each stage.
-#[derive(Default)]
-struct Bars {
-    bar: RefCell<Option<(Stage, ProgressBar)>>,
-}
-
-impl Bars {
-    fn show(&self, stage: Stage, done: u64, total: u64) {
-        let mut bar = self.bar.borrow_mut();
-        if bar.as_ref().is_none_or(|(shown, _)| *shown != stage) {
-            let name = if stage == Stage::Copying { "copy the base" } else { "apply" };
-            bar.replace((stage, byte_bar(name, total))).inspect(|(_, old)| old.finish_and_clear());
-        }
-        if let Some((_, bar)) = &*bar {
-            bar.set_length(total);
-            bar.set_position(done);
-        }
-    }
-
-    fn clear(&self) {
-        self.bar.borrow().iter().for_each(|(_, bar)| bar.finish_and_clear());
-    }
+fn bar(stage: Stage, total: u64) -> ProgressBar {
+    byte_bar(if stage == Stage::Copying { "copy the base" } else { "apply" }, total)
 }
 
 /// Runs the command on a copy: mounting changes what it mounts.
 fn checked(check: &Check, image: &Path, stop: &Stop) -> Done<Checked> {
     let folder = image.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let copy = tempfile::Builder::new().prefix(".blkecho-check-").tempfile_in(folder)?;
-    let base = Base::open(image).map_err(|error| Failure::new(offline::image_exit(&error), error))?;
+    let base = Base::open(image).map_err(offline::image_failed)?;
     let size = std::fs::metadata(image)?.len();
     let file = copy.as_file().try_clone()?;
     Image::from_base(file, copy.path(), &base, size, &mut |_, _| !stop.is_set())?;

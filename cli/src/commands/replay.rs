@@ -128,6 +128,7 @@ pub(super) fn run(args: &Replay) -> Done {
             "nothing was written: say --write if all that the capture changed may be written to the target",
         ));
     }
+    offline::refuse_stdin(&args.files)?;
     let stop = Stop::on_signals()?;
     // With a volume to be chosen, the capture is looked at before any target is.
     let probe = Excerpt::open(&args.files, part(args, Vec::new(), &[])).map_err(failed)?;

@@ -1,26 +1,28 @@
 //! `show`: the commands of a capture, a line each.
 
-use std::io::{BufWriter, IsTerminal, Read, StdoutLock, Write};
-use std::path::Path;
+use std::io::{BufWriter, IsTerminal, StdoutLock, Write};
 
-use captures::{Device, Item, Kind, Lines, ReadError, Reader, Selection};
+use captures::{Device, Item, Kind, Lines, SelectError, Selection, Series, SeriesError};
 use serde_json::json;
 
 use crate::args::Show;
 use crate::exit::{Done, Exit, Failure};
+use crate::offline::{series_failed, warn_of_tails};
 
 pub(super) fn run(args: &Show) -> Done {
-    let mut reader = open(&args.file)?;
-    let selection = args.select.selection(reader.section());
+    let mut series = args.files.open()?;
+    let selection = args.select.selection();
     let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     let mut printer = Printer { out, json: args.json, colours, payload: args.payload.unwrap_or(0) as usize };
-    match show(&mut reader, &selection, &mut printer) {
+    let shown = show(&mut series, &selection, &mut printer);
+    // What was shown stays, whatever came.
+    let flushed = printer.out.flush().map_err(Stopped::Output);
+    match shown.and(flushed) {
         Err(Stopped::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        Err(Stopped::Output(error)) => Err(error.into()),
-        Err(Stopped::Input(error)) => Err(unreadable(&args.file, error)),
+        Err(stopped) => Err(stopped.into()),
         Ok(()) => {
-            warn_of_tail(&args.file, &reader);
+            warn_of_tails(&series);
             Ok(())
         }
     }
@@ -29,7 +31,18 @@ pub(super) fn run(args: &Show) -> Done {
 /// Why nothing more is shown.
 enum Stopped {
     Output(std::io::Error),
-    Input(ReadError),
+    Input(SeriesError),
+    Select(SelectError),
+}
+
+impl From<Stopped> for Failure {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Output(error) => anyhow::Error::new(error).context("writing to standard output").into(),
+            Stopped::Input(error) => series_failed(error),
+            Stopped::Select(error) => Failure::new(Exit::Usage, error),
+        }
+    }
 }
 
 impl From<std::io::Error> for Stopped {
@@ -38,27 +51,33 @@ impl From<std::io::Error> for Stopped {
     }
 }
 
-fn show<R: Read>(reader: &mut Reader<R>, selection: &Selection, printer: &mut Printer<'_>) -> Result<(), Stopped> {
-    printer.json_line(&json!({ "type": "capture", "section": reader.section() }))?;
-    let section = reader.section().clone();
+impl From<SeriesError> for Stopped {
+    fn from(error: SeriesError) -> Self {
+        Self::Input(error)
+    }
+}
+
+impl From<SelectError> for Stopped {
+    fn from(error: SelectError) -> Self {
+        Self::Select(error)
+    }
+}
+
+fn show(series: &mut Series, selection: &Selection, printer: &mut Printer<'_>) -> Result<(), Stopped> {
+    let section = series.section().clone();
+    let mut chooser = selection.begin(section.started_ns).map_err(SelectError::from)?;
+    printer.json_line(&json!({ "type": "capture", "section": &section }))?;
     let mut devices: Vec<Device> = Vec::new();
-    loop {
-        // What was shown stays, whatever comes.
-        let item = match reader.next_item() {
-            Ok(Some(item)) => item,
-            end => {
-                printer.out.flush()?;
-                return end.map(drop).map_err(Stopped::Input);
-            }
-        };
-        for device in reader.devices().skip(devices.len()).cloned().collect::<Vec<_>>() {
-            printer.json_line(&json!({ "type": "device", "device": &device }))?;
-            devices.push(device);
+    while let Some(item) = series.next_item()? {
+        for device in &series.devices()[devices.len()..] {
+            printer.json_line(&json!({ "type": "device", "device": device }))?;
         }
-        if selection.takes(&item, devices.iter()) {
+        devices.extend_from_slice(&series.devices()[devices.len()..]);
+        if chooser.takes(&item, &devices).map_err(SelectError::from)? {
             printer.item(&Lines::new(&section, &devices, printer.payload), &item)?;
         }
     }
+    Ok(chooser.end(&devices)?)
 }
 
 /// Prints lines.
@@ -95,32 +114,5 @@ fn colour(kind: Kind) -> &'static str {
         Kind::Failed => "\x1b[31m",
         Kind::Lost => "\x1b[1;31m",
         Kind::Note => "\x1b[2m",
-    }
-}
-
-/// Opens a capture for reading.
-pub(super) fn open(path: &Path) -> Done<Reader<Box<dyn Read + Send>>> {
-    let input = captures::input::open(path).map_err(|error| {
-        let exit = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Exit::NotPermitted,
-            _ => Exit::Usage,
-        };
-        Failure::text(exit, format!("cannot read {}: {error}", path.display()))
-    })?;
-    Reader::new(input).map_err(|error| unreadable(path, error))
-}
-
-pub(super) fn unreadable(path: &Path, error: ReadError) -> Failure {
-    Failure::text(Exit::Failure, format!("{}: {error}", path.display()))
-}
-
-fn warn_of_tail<R: Read>(path: &Path, reader: &Reader<R>) {
-    if let Some(tail) = reader.tail() {
-        tracing::warn!(
-            "{} was cut: {} bytes after byte {} are no whole entry, and are not shown",
-            path.display(),
-            tail.bytes,
-            tail.offset
-        );
     }
 }

@@ -43,7 +43,7 @@ fn offline(a: &Path, b: &Path, json: bool) -> Done {
 
 /// Compares two devices or files, with a bar.
 pub(crate) fn compare_paths(a: &Path, b: &Path, stop: &Stop) -> Done<Report> {
-    let (a, b) = (open(a)?, open(b)?);
+    let (a, b) = (open_source(a)?, open_source(b)?);
     let bar = byte_bar("compare", 0);
     let report = compare(&a, &b, &mut |done, total| {
         show(&bar, done, total);
@@ -56,7 +56,8 @@ pub(crate) fn compare_paths(a: &Path, b: &Path, stop: &Stop) -> Done<Report> {
     }
 }
 
-fn open(path: &Path) -> Done<Source> {
+/// Opens a device or file to be compared.
+pub(super) fn open_source(path: &Path) -> Done<Source> {
     Source::open(path).map_err(|error| {
         let denied = matches!(&error, CompareError::Open { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied);
         Failure::new(if denied { Exit::NotPermitted } else { Exit::Usage }, error)
