@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use captures::convert::{ConvertError, Format, Losses, export, import};
 use captures::{CapturedEntry, Item, Reader, Scan, Section, Writer};
-use common::{START, devices, entry, file, one_of_each, record, section, statistics};
+use common::{START, devices, entry, file, has, one_of_each, record, section, statistics};
 use formats::{ByteRange, Entry, Op, OpFlags, Record, Seq, Status};
 
 /// An output that is still there after the conversion.
@@ -239,13 +239,6 @@ fn tables_have_a_row_for_every_command() {
             row.unwrap().get_column_iter().map(|(_, field)| field.to_string().trim_matches('"').to_owned()).collect();
         assert_eq!(&values, line);
     }
-}
-
-/// Whether a program is there; on CI it must be.
-fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("-h").output().is_ok();
-    assert!(found || std::env::var_os("CI").is_none(), "{program} is missing: scripts/setup.sh test installs it");
-    found
 }
 
 #[test]
