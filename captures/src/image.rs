@@ -113,6 +113,15 @@ impl Base {
         Ok(Self::File { file, path: path.to_owned(), size })
     }
 
+    /// Its size in bytes; a blank one has any.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Self::File { size, .. } => Some(*size),
+            Self::Blank => None,
+        }
+    }
+
     /// Refuses one that cannot be the volume.
     ///
     /// # Errors
