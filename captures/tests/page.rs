@@ -194,6 +194,11 @@ fn odd_captures_have_a_sound_page() {
     assert_eq!(chart(&one, "Throughput")["lines"], 1);
     assert_eq!(chart(&one, "Where loop0 was written, over time")["bars"], 1);
     assert!(!titles(&one).contains(&"Overwritten within a log"), "{:?}", titles(&one));
+    let instant = record(1, 0, Op::Write, ByteRange::new(0, 4096), Status::OK);
+    let origin = formats::entry::Origin { completed_ns: instant.origin.issued_ns, ..instant.origin };
+    let instant = [entry(Record { origin, ..instant }, &[7; 4096], &[])];
+    let instant = sound("instant", &report(&file(&section(), &instant)), &[]);
+    assert!(!chart(&instant, "Throughput").to_string().contains("TiB/s"), "no time is not endless speed: {instant:#}");
     let flushes = sound("flushes", &report(&file(&section(), &flushes(90))), &[]);
     assert_eq!(
         titles(&flushes),

@@ -118,7 +118,9 @@ impl<'a> Clock<'a> {
     fn of(report: &'a Report) -> Self {
         let (stretches, width) = (&report.timeline.stretches[..], report.timeline.seconds.max(1e-9));
         let all = stretches.len() as f64 * width;
-        Self { stretches, width, end: report.summary.seconds.clamp((all - width).max(0.0), all) }
+        // What took no time (a log may tell no completions) still fills its stretch.
+        let seconds = if report.summary.seconds > 0.0 { report.summary.seconds } else { all };
+        Self { stretches, width, end: seconds.clamp((all - width).max(0.0), all) }
     }
 
     /// How much of a stretch lies before the end.
