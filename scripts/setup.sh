@@ -32,7 +32,8 @@ packages() {
         ;;
     demo) printf '%s\n' e2fsprogs util-linux mount fio sqlite3 kmod ;;
     test)
-        printf '%s\n' blktrace busybox-static cpio dmsetup e2fsprogs fio git kmod qemu-system-x86 sg3-utils socat tshark xfsprogs xz-utils
+        printf '%s\n' blktrace busybox-static chromium cpio dmsetup e2fsprogs fio git kmod qemu-system-x86 sg3-utils socat sqlite3 tshark \
+            xfsprogs xz-utils
         have_clippy || printf '%s\n' rustfmt-web rust-web-clippy
         ;;
     *) die "unknown level '$1' (known: build, demo, test)" ;;

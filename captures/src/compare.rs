@@ -196,7 +196,7 @@ pub fn compare(
     watch: &mut Watch<'_>,
 ) -> Result<Report, CompareError> {
     let mut series = Series::open(request.files)?;
-    let device = series.volume(request.volume)?;
+    let device = series.volume(request.volume, Some(request.device_size))?;
     if request.device_size < device.size {
         let (path, have) = (request.device.to_owned(), request.device_size);
         return Err(CompareError::TooSmall { path, have, volume: device.name, want: device.size });

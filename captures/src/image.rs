@@ -125,6 +125,15 @@ impl Base {
         files.iter().map(PathBuf::as_path).chain(base).collect()
     }
 
+    /// Its size in bytes; a blank one has any.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Self::File { size, .. } => Some(*size),
+            Self::Blank => None,
+        }
+    }
+
     /// Refuses one that cannot be the volume.
     ///
     /// # Errors

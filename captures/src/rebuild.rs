@@ -255,7 +255,7 @@ struct Counts {
 /// Why it cannot be made; there is no image then.
 pub fn rebuild(request: &Request<'_>, watch: &mut Watch<'_>) -> Result<Report, RebuildError> {
     let mut series = Series::open(request.files)?;
-    let device = series.volume(request.volume)?;
+    let device = series.volume(request.volume, request.base.size())?;
     request.base.check_size(&device.name, device.size)?;
     let mut follower = Follower::new(&series, &device, &request.at)?;
     let aside = Aside::new(request.output, request.force, &request.base.with(request.files))?;

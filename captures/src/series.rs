@@ -68,7 +68,10 @@ pub enum SeriesError {
     #[error("the capture has several volumes ({}): say which with --volume", names(.0))]
     WhichVolume(Vec<String>),
     /// A tape, or a device without a size.
-    #[error("volume {0} has no bytes to rebuild: a tape, or a device whose size is not known")]
+    #[error(
+        "volume {0} has no bytes to rebuild: a tape, or the capture does not tell its size (one that was imported): then name \
+         what it held before with --base, which is as large"
+    )]
     NoSize(String),
     /// The device changed its size between two files.
     #[error("volume {volume} has {found} bytes in {} and had {wanted} before", path.display())]
@@ -228,11 +231,12 @@ impl Series {
         &self.joint.devices
     }
 
-    /// The volume of this name; without one, the only volume there is.
+    /// The volume of this name; without one, the only volume there is. One whose size the capture does not tell, since the
+    /// format that it was made of has none, is as large as `base` is, in bytes.
     ///
     /// # Errors
-    /// Which there are.
-    pub fn volume(&self, name: Option<&str>) -> Result<Device, SeriesError> {
+    /// Which there are, or its size is not known.
+    pub fn volume(&self, name: Option<&str>, base: Option<u64>) -> Result<Device, SeriesError> {
         let names = || self.devices().iter().map(|device| device.name.clone()).collect();
         let device = match (name, self.devices()) {
             (None, [only]) => only,
@@ -243,7 +247,11 @@ impl Series {
                 .find(|device| device.name == name || device.path == name)
                 .ok_or_else(|| SeriesError::NoVolume { wanted: name.to_owned(), have: names() })?,
         };
-        if device.size == 0 { Err(SeriesError::NoSize(device.name.clone())) } else { Ok(device.clone()) }
+        match (device.size, base) {
+            (0, Some(size)) if device.block_size > 0 => Ok(Device { size, ..device.clone() }),
+            (0, _) => Err(SeriesError::NoSize(device.name.clone())),
+            _ => Ok(device.clone()),
+        }
     }
 
     /// The next item; none at the end of the last file.

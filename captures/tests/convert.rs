@@ -5,12 +5,13 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use captures::convert::{ConvertError, Format, Losses, export, import};
 use captures::{CapturedEntry, Item, Reader, Scan, Section, Writer};
-use common::{START, devices, entry, file, one_of_each, record, section, statistics};
+use common::{START, devices, entry, file, has, one_of_each, record, section, statistics};
 use formats::{ByteRange, Entry, Op, OpFlags, Record, Seq, Status};
 
 /// An output that is still there after the conversion.
@@ -194,6 +195,9 @@ fn what_a_format_cannot_hold_is_refused_or_counted() {
     assert!(matches!(exported(&without, Format::LogWrites), Err(ConvertError::NoContent { seq: 1, .. })));
     let cut = file(&Section { snap_len: Some(100), ..section() }, &[entry(write, &[7; 512], &[])]);
     assert!(matches!(exported(&cut, Format::LogWrites), Err(ConvertError::NoContent { seq: 1, .. })));
+    let odd = captures::Device { block_size: 552, ..devices()[0].clone() };
+    let odd = Writer::new(Vec::new(), &section(), &[odd]).unwrap().finish().unwrap();
+    assert!(matches!(exported(&odd, Format::LogWrites), Err(ConvertError::BlockSize { size: 552, .. })));
     assert!(matches!(imported(b"x", Format::Csv), Err(ConvertError::OneWay(_))));
     let damaged = &several[..several.len() - 9];
     let (_, losses) = exported(damaged, Format::Csv).unwrap();
@@ -241,11 +245,62 @@ fn tables_have_a_row_for_every_command() {
     }
 }
 
-/// Whether a program is there; on CI it must be.
-fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("-h").output().is_ok();
-    assert!(found || std::env::var_os("CI").is_none(), "{program} is missing: scripts/setup.sh test installs it");
-    found
+/// Runs a program in `dir`, which must end well; answers what it printed.
+fn run(dir: &Path, program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).current_dir(dir).output().unwrap();
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What SQLite reads is what was captured, commas and quotes in a process' name included.
+#[test]
+fn sqlite_reads_a_table() {
+    if !has("sqlite3") {
+        return;
+    }
+    let written: Vec<_> = (1..=20u64)
+        .map(|seq| {
+            let plain = record(seq, 0, Op::Write, ByteRange::new(seq << 40, 4096), Status::OK);
+            let mut comm = [0; 16];
+            comm[..6].copy_from_slice(b"a,\"b\"c");
+            let origin = formats::entry::Origin { comm, ..plain.origin };
+            entry(Record { origin, ..plain }, &[seq as u8; 4096], &[])
+        })
+        .collect();
+    let dir = tempfile::TempDir::new().unwrap();
+    let (csv, _) = exported(&file(&section(), &written), Format::Csv).unwrap();
+    std::fs::write(dir.path().join("t.csv"), csv).unwrap();
+    let query = "SELECT count(*), sum(len), max(CAST(offset AS INTEGER)), min(device), min(op), min(hex(comm)) FROM t";
+    let told = run(dir.path(), "sqlite3", &[":memory:", ".import --csv t.csv t", query]);
+    let name = "612C22622263";
+    assert_eq!(told.trim(), format!("20|{}|{}|loop0|write|{name}", 20 * 4096, 20u64 << 40));
+}
+
+/// blkparse puts traces together; what it wrote then is read as the trace itself is.
+#[test]
+fn what_blkparse_made_of_a_trace_is_read() {
+    if !has("blkparse") {
+        return;
+    }
+    let dir = tempfile::TempDir::new().unwrap();
+    let (trace, _) = exported(&workload(), Format::Blktrace).unwrap();
+    std::fs::write(dir.path().join("t.blktrace.0"), &trace).unwrap();
+    run(dir.path(), "blkparse", &["-i", "t", "-d", "together", "-O"]);
+    let together = std::fs::read(dir.path().join("together")).unwrap();
+    let (from_us, from_them) =
+        (imported(&trace, Format::Blktrace).unwrap().0, imported(&together, Format::Blktrace).unwrap().0);
+    // blkparse counts time from the first event.
+    let first = records(&from_us)[0].0.origin.issued_ns - records(&from_them)[0].0.origin.issued_ns;
+    let all = |items: &[Item], later: u64| -> Vec<Record> {
+        let moved = records(items).into_iter().map(|(mut record, _)| {
+            record.origin.issued_ns += later;
+            record.origin.completed_ns += later;
+            record
+        });
+        moved.collect()
+    };
+    assert_eq!(all(&from_them, first).len(), 40);
+    assert_eq!(all(&from_them, first), all(&from_us, 0), "processes, durations and all");
 }
 
 #[test]
@@ -256,11 +311,7 @@ fn blkparse_and_btrecord_read_a_trace() {
     let dir = tempfile::TempDir::new().unwrap();
     let (bytes, _) = exported(&workload(), Format::Blktrace).unwrap();
     std::fs::write(dir.path().join("t.blktrace.0"), bytes).unwrap();
-    let run = |program: &str, args: &[&str]| {
-        let output = Command::new(program).args(args).current_dir(dir.path()).output().unwrap();
-        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    let run = |program: &str, args: &[&str]| run(dir.path(), program, args);
     let text = run("blkparse", &["-q", "-i", "t", "-f", "%a %d %S %N %C\n"]);
     let lines = |action: &str| text.lines().filter(|line| line.starts_with(action)).count();
     assert_eq!((lines("Q "), lines("D "), lines("C ")), (40, 40, 40), "{text}");
@@ -293,10 +344,58 @@ fn fio_replays_a_log() {
     }
     let (log, _) = exported(&writer.finish().unwrap(), Format::Fio).unwrap();
     std::fs::write(dir.path().join("log"), log).unwrap();
-    let args = ["--name=t", "--read_iolog=log", "--ioengine=psync", "--output-format=json"];
-    let output = Command::new("fio").args(args).current_dir(dir.path()).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let json: serde_json::Value = serde_json::from_str(&text[text.find('{').expect(&text)..]).unwrap();
+    let json = fio_does(dir.path(), "log");
     let write = &json["jobs"][0]["write"];
-    assert_eq!((write["total_ios"].as_u64(), write["io_bytes"].as_u64()), (Some(10), Some(40_960)), "{text}");
+    assert_eq!((write["total_ios"].as_u64(), write["io_bytes"].as_u64()), (Some(10), Some(40_960)), "{json:#}");
+}
+
+/// What fio says of the replay of a log.
+fn fio_does(dir: &Path, log: &str) -> serde_json::Value {
+    let log = format!("--read_iolog={log}");
+    let text = run(dir, "fio", &["--name=t", &log, "--ioengine=psync", "--replay_no_stall=1", "--output-format=json"]);
+    serde_json::from_str(&text[text.find('{').expect(&text)..]).unwrap()
+}
+
+/// fio's own log: all that it wrote and synchronised is in the capture, and fio does as much with what we make of that.
+#[test]
+fn a_log_of_fio_comes_back() {
+    if !has("fio") {
+        return;
+    }
+    let dir = tempfile::TempDir::new().unwrap();
+    let load = [
+        "--name=t",
+        "--filename=image",
+        "--rw=randrw",
+        "--rwmixread=30",
+        "--bsrange=512-16k",
+        "--size=1m",
+        "--fsync=8",
+    ];
+    run(dir.path(), "fio", &[&load[..], &["--ioengine=psync", "--write_iolog=own", "--output=/dev/null"]].concat());
+    let own = std::fs::read(dir.path().join("own")).unwrap();
+    let text = String::from_utf8(own.clone()).unwrap();
+    let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let expected: Vec<(Op, ByteRange)> = words
+        .filter_map(|words| match words[..] {
+            [_, _, "write", offset, len] => {
+                Some((Op::Write, ByteRange::new(offset.parse().unwrap(), len.parse().unwrap())))
+            }
+            [_, _, "sync", ..] => Some((Op::Flush, ByteRange::default())),
+            _ => None,
+        })
+        .collect();
+    let (capture, losses) = import(own.as_slice(), Format::Fio, "disk", Vec::new()).unwrap();
+    assert_eq!(original(&capture), expected);
+    let reads = text.lines().filter(|line| line.contains(" read ")).count() as u64;
+    assert_eq!(losses.counted, [("reads", reads)]);
+    let (again, _) = exported(&capture, Format::Fio).unwrap();
+    std::fs::write(dir.path().join("again"), again).unwrap();
+    let json = fio_does(dir.path(), "again");
+    let writes = expected.iter().filter(|(op, _)| *op == Op::Write);
+    let (count, bytes) = writes.fold((0, 0), |(count, bytes), (_, range)| (count + 1, bytes + range.len));
+    let write = &json["jobs"][0]["write"];
+    assert_eq!((write["total_ios"].as_u64(), write["io_bytes"].as_u64()), (Some(count), Some(bytes)), "{json:#}");
+    let syncs = expected.len() as u64 - count;
+    assert_eq!(json["jobs"][0]["sync"]["total_ios"].as_u64(), Some(syncs), "{json:#}");
 }

@@ -68,6 +68,11 @@ pub(crate) enum Command {
     /// Make an image of an earlier moment of a captured volume
     Rebuild(Rebuild),
     /// Look at what a power cut could have left of a captured volume, state by state
+    ///
+    /// A power cut can leave more states than anybody can look at. Around each flush and FUA the one is looked at in which all
+    /// that completed is on the disk, and at most --samples others, drawn from --seed: everything lost that no flush covers,
+    /// the last command alone, one lost, one torn, any mixture. The same seed draws the same states, with any number of
+    /// --jobs. "No failing state" is said of what was drawn; equal states are checked once.
     Explore(Explore),
     /// Apply a capture to devices, at its own pace or another
     Replay(Replay),

@@ -3,6 +3,8 @@
 //! `fuzz --seconds N --seed S [--target NAME] [--rounds N]`. Each round draws from its own seed, `S` plus its number,
 //! takes valid bytes, mutates them, often repairs the checksums so that the code behind them is reached too, and checks
 //! what the target promises. A round that fails prints the command that repeats it alone, and the exit code is 1.
+//!
+//! The address space is limited: memory that is asked for because some bytes say so ends the program.
 
 mod mutate;
 mod targets;
@@ -12,9 +14,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use journal::faulty::Rng;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use targets::{TARGETS, Target};
 
 const USAGE: &str = "usage: fuzz [--seconds N] [--seed S] [--target NAME] [--rounds N]";
+
+/// Address space of the program, in bytes: far more than any round needs, and less than a length of 32 bits can claim.
+const ADDRESS_SPACE: u64 = 1 << 30;
 
 struct Options {
     seconds: u64,
@@ -37,6 +43,10 @@ fn main() -> ExitCode {
         let names: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
         eprintln!("no such target; there are: {}", names.join(", "));
         return ExitCode::from(2);
+    }
+    if let Err(error) = setrlimit(Resource::As, Rlimit { current: Some(ADDRESS_SPACE), maximum: Some(ADDRESS_SPACE) }) {
+        eprintln!("the address space cannot be limited: {error}");
+        return ExitCode::FAILURE;
     }
     let share = Duration::from_secs(options.seconds) / chosen.len() as u32;
     let whole = chosen.into_iter().filter(|target| !run(target, &options, share)).count() == 0;

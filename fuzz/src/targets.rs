@@ -1,5 +1,8 @@
 //! What is fuzzed, and what each target promises beyond not to panic.
 
+use std::io::{self, Seek, SeekFrom, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use captures::convert::{self, Format};
 use captures::{Device, Item as Captured, Reader, Scan, Section, Statistics, Writer, analyze};
 use formats::dirty::{self, DirtyMapFile};
@@ -40,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "capture", round: capture },
     Target { name: "analysis", round: analysis },
     Target { name: "import", round: import },
+    Target { name: "export", round: export },
 ];
 
 fn header(rng: &mut Rng, payload: &[u8]) -> EntryHeader {
@@ -205,6 +209,49 @@ fn import(rng: &mut Rng) -> bool {
     let mut reader = Reader::new(capture.as_slice()).expect("it was written just now");
     while reader.next_item().expect("it was written just now").is_some() {}
     true
+}
+
+/// An output that is still there when its writer is gone.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<io::Cursor<Vec<u8>>>>);
+
+impl Kept {
+    fn with<T>(&self, act: impl FnOnce(&mut io::Cursor<Vec<u8>>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.with(|kept| kept.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Kept {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.with(|kept| kept.seek(to))
+    }
+}
+
+/// What is made of a capture of any bytes in another format, if anything is, can be read again as that.
+fn export(rng: &mut Rng) -> bool {
+    let bytes = spoil(captured(rng), rng, |_| ());
+    let format = Format::ALL[rng.below(Format::ALL.len() as u64) as usize];
+    let Ok(scan) = Scan::with(bytes.as_slice(), 2, 1 + rng.below(2000) as usize) else { return false };
+    let out = Kept::default();
+    if convert::export(scan, format, out.clone(), |_| true).is_err() {
+        return false;
+    }
+    let made = out.with(|kept| kept.get_ref().clone());
+    match convert::import(made.as_slice(), format, "disk", Vec::new()) {
+        Err(convert::ConvertError::OneWay(_)) => true,
+        Err(error) => panic!("{format} of ours: {error}"),
+        Ok(_) => true,
+    }
 }
 
 fn fio_log(rng: &mut Rng) -> Vec<u8> {

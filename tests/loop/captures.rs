@@ -81,14 +81,14 @@ impl Drop for Capture {
 }
 
 /// What is in a file.
-struct Contents {
+pub(crate) struct Contents {
     items: Vec<Item>,
     tail: Option<Tail>,
     part: u32,
 }
 
 impl Contents {
-    fn of(path: &Path) -> Self {
+    pub(crate) fn of(path: &Path) -> Self {
         let mut reader = Reader::new(captures::input::open(path).expect("opens")).expect("a capture");
         let mut items = Vec::new();
         while let Some(item) = reader.next_item().expect("whole") {
@@ -97,7 +97,7 @@ impl Contents {
         Self { items, tail: reader.tail(), part: reader.section().part }
     }
 
-    fn records(&self) -> impl Iterator<Item = (&Record, &CapturedEntry)> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = (&Record, &CapturedEntry)> {
         self.items.iter().filter_map(|item| match item {
             Item::Entry(entry) => match &entry.header.entry {
                 Entry::Record(record) => Some((record, &**entry)),
@@ -121,7 +121,7 @@ impl Contents {
 }
 
 /// Does to `image` what a record did to its device.
-fn apply(image: &File, record: &Record, entry: &CapturedEntry) {
+pub(crate) fn apply(image: &File, record: &Record, entry: &CapturedEntry) {
     if !record.status.is_ok() || record.range.is_empty() {
         return;
     }

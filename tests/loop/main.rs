@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod captures;
+mod conversions;
 mod crashes;
 mod filters;
 mod rig;

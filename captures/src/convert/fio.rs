@@ -1,6 +1,6 @@
 //! fio's I/O log (fio, `iolog.c`): version 3 has the time of each line in microseconds, version 2 has none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufWriter, Write};
 
 use formats::entry::Origin;
@@ -19,8 +19,6 @@ const MOST_LINE: usize = 4096;
 const MOST_NAME: usize = 255;
 /// Most bytes of one command that fio reads.
 const MOST_BYTES: u64 = u32::MAX as u64;
-/// Most files that are told apart: a volume's index has 16 bits.
-const MOST_FILES: usize = 1 << 16;
 
 /// Writes a log, by time of issue.
 pub(super) struct Export<W: Write> {
@@ -137,16 +135,36 @@ pub(super) fn import<W: Write>(mut input: impl BufRead, _: &str, out: W) -> Resu
     };
     let losses = Losses::of(&["content", "completion (fio tells the issue only)"]);
     let mut capture = Import::new(out, &[], Format::Fio, 0, losses)?;
-    let mut files = Vec::new();
+    let mut files = Files::default();
     while lines.next(&mut input)?.is_some() {
-        let known = files.len();
+        let known = files.names.len();
         let command = lines.command(version, &mut files)?;
-        for (volume, path) in (0..).zip(&files).skip(known) {
+        for (volume, path) in (0..).zip(&files.names).skip(known) {
             capture.writer.add_device(&device(volume, path))?;
         }
         command.map_or(Ok(()), |command| capture.imported(&command))?;
     }
     capture.finish()
+}
+
+/// The files of a log, in the order of their appearance.
+#[derive(Default)]
+struct Files {
+    names: Vec<String>,
+    volumes: HashMap<String, u16>,
+}
+
+impl Files {
+    /// The volume that stands for a file; nothing when there are too many.
+    fn volume(&mut self, name: &str) -> Option<u16> {
+        if let Some(volume) = self.volumes.get(name) {
+            return Some(*volume);
+        }
+        let volume = u16::try_from(self.names.len()).ok()?;
+        self.names.push(name.to_owned());
+        self.volumes.insert(name.to_owned(), volume);
+        Some(volume)
+    }
 }
 
 fn device(volume: u16, path: &str) -> Device {
@@ -210,7 +228,7 @@ impl Lines {
     }
 
     /// The command of this line; none of a line that names, opens or closes a file, or waits.
-    fn command(&self, version: u32, files: &mut Vec<String>) -> Result<Option<Command>, ConvertError> {
+    fn command(&self, version: u32, files: &mut Files) -> Result<Option<Command>, ConvertError> {
         let mut words: Vec<&str> = self.text.split_whitespace().collect();
         let number = |word: &str| word.parse().map_err(|_| self.damaged(&format!("{word:?} is no number")));
         let at_us = if version == 3 && !words.is_empty() { number(words.remove(0))? } else { 0 };
@@ -239,15 +257,7 @@ impl Lines {
         }
     }
 
-    fn file(&self, name: &str, files: &mut Vec<String>) -> Result<u16, ConvertError> {
-        let known = files.iter().position(|file| file == name);
-        let place = known.unwrap_or(files.len());
-        if known.is_none() {
-            if files.len() >= MOST_FILES {
-                return Err(self.damaged("more than 65536 files"));
-            }
-            files.push(name.to_owned());
-        }
-        u16::try_from(place).map_err(|_| self.damaged("more than 65536 files"))
+    fn file(&self, name: &str, files: &mut Files) -> Result<u16, ConvertError> {
+        files.volume(name).ok_or_else(|| self.damaged("more than 65536 files"))
     }
 }

@@ -88,8 +88,12 @@ impl<W: Write + Seek> Export<W> {
         }
         if self.volume.is_none() {
             let size = self.devices.iter().find(|device| device.volume == volume).map_or(0, |device| device.block_size);
+            let size = if size == 0 { 512 } else { size };
+            if !is_sane(size.into()) {
+                return Err(ConvertError::BlockSize { format: Format::LogWrites, size });
+            }
             self.volume = Some(volume);
-            self.block_size = u64::from(if size == 0 { 512 } else { size });
+            self.block_size = size.into();
             self.padded(&[])?;
         }
         Ok(())
@@ -256,8 +260,7 @@ pub(super) fn import<W: Write>(mut input: impl BufRead, name: &str, out: W) -> R
     input.read_exact(&mut head).map_err(|error| cut(error, 0))?;
     let (magic, entries) = (word(&head, 0), word(&head, 16));
     let block_size = u64::from(u32::from_le_bytes([head[24], head[25], head[26], head[27]]));
-    let sane = (512..=65_536).contains(&block_size) && block_size.is_power_of_two();
-    if magic != MAGIC || word(&head, 8) != VERSION || !sane {
+    if magic != MAGIC || word(&head, 8) != VERSION || !is_sane(block_size) {
         let why = format!("magic {magic:#x}, version {}, sectors of {block_size} bytes", word(&head, 8));
         return Err(ConvertError::NotOne { format: Format::LogWrites, why });
     }
@@ -274,6 +277,11 @@ pub(super) fn import<W: Write>(mut input: impl BufRead, name: &str, out: W) -> R
     log.skip(block_size - SUPER_LEN as u64)?;
     (0..entries).try_for_each(|number| log.entry(number))?;
     log.capture.finish()
+}
+
+/// Whether devices have such blocks.
+fn is_sane(block_size: u64) -> bool {
+    (512..=65_536).contains(&block_size) && block_size.is_power_of_two()
 }
 
 fn word(bytes: &[u8], at: usize) -> u64 {
@@ -298,9 +306,13 @@ struct Log<I, W: Write> {
 }
 
 impl<I: Read, W: Write> Log<I, W> {
+    /// So many bytes. Memory grows with what there is, not with what is claimed.
     fn read(&mut self, len: u64) -> Result<Vec<u8>, ConvertError> {
-        let mut bytes = vec![0; len as usize];
-        self.input.read_exact(&mut bytes).map_err(|error| cut(error, self.at))?;
+        let mut bytes = Vec::new();
+        let read = Read::take(&mut self.input, len).read_to_end(&mut bytes)?;
+        if (read as u64) < len {
+            return Err(cut(ErrorKind::UnexpectedEof.into(), self.at));
+        }
         self.at += len;
         Ok(bytes)
     }

@@ -139,6 +139,16 @@ pub enum ConvertError {
         /// The first write without.
         seq: u64,
     },
+    /// The format counts in blocks, and no device has such ones.
+    #[error(
+        "{format} counts in blocks of the device, and the capture says that those have {size} bytes: it is damaged"
+    )]
+    BlockSize {
+        /// The format.
+        format: Format,
+        /// What the capture says.
+        size: u32,
+    },
     /// This way it is not converted.
     #[error("a capture cannot be made of {0}: it does not tell enough; blktrace, fio and dm-log-writes do")]
     OneWay(Format),

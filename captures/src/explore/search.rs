@@ -66,7 +66,7 @@ fn read(
     stop: &Stop,
 ) -> Result<(Arc<Common>, Report, u64), ExploreError> {
     let mut series = Series::open(request.files)?;
-    let device = series.volume(request.volume)?;
+    let device = series.volume(request.volume, request.base.size())?;
     request.base.check_size(&device.name, device.size)?;
     let first = first_seq(request)?;
     let mut follower = Follower::new(&series, &device, &request.until)?;

@@ -138,3 +138,34 @@ pub(crate) fn filed(bytes: &[u8]) -> Series {
     // It is open, so its name is not needed any more.
     Series::as_filed(&[file.path().to_owned()]).expect("a capture")
 }
+
+/// Three writes of data at new places, then one of state and a flush, fifty times; every tenth round zeros.
+pub(crate) fn database() -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), &section(), &devices()).unwrap();
+    let mut seq = 0;
+    let mut add = |op, offset, len: usize, byte| {
+        seq += 1;
+        let (header, payload) =
+            entry(record(seq, 0, op, ByteRange::new(offset, len as u64), Status::OK), &vec![byte; len], &[]);
+        writer.write(&header, &payload).unwrap();
+    };
+    for round in 0..50u64 {
+        let byte = if round % 10 == 0 { 0 } else { round as u8 };
+        (0..3).for_each(|n| add(Op::Write, (1 << 20) + (round * 3 + n) * 8192, 8192, byte));
+        add(Op::Write, 4096, 4096, 200);
+        add(Op::Flush, 0, 0, 0);
+    }
+    writer.mark(START, "<script>alert(1)</script> & {{style}}").unwrap();
+    writer.statistics(&statistics(250)).unwrap();
+    writer.finish().unwrap()
+}
+
+/// Whether a program is there; on CI it must be.
+pub(crate) fn has(program: &str) -> bool {
+    let found = std::process::Command::new(program).arg("--version").output().is_ok();
+    assert!(found || std::env::var_os("CI").is_none(), "{program} is missing: scripts/setup.sh test installs it");
+    if !found {
+        println!("not run: no {program} here (scripts/setup.sh test installs it)");
+    }
+    found
+}

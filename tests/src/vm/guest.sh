@@ -136,6 +136,8 @@ prepare
 blkecho doctor /dev/vda || echo "note: doctor ended with $?"
 scsi_disk || echo "note: no scsi_debug"
 one_case virtio /dev/vda
+blktrace_case /dev/vda
+log_writes_case /dev/vdb /dev/vdc
 one_case scsi /dev/sda
 filter_case sda
 dm_linear || echo "note: no dm linear"

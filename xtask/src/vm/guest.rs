@@ -30,6 +30,8 @@ const PROGRAMS: &[&str] = &[
     "e2fsck",
     "dmsetup",
     "fio",
+    "blktrace",
+    "blkparse",
     "cmp",
     "sg_raw",
     "sg_write_same",

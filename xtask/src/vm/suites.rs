@@ -39,7 +39,14 @@ const TAPE_PROGRAMS: &[PackagedFile] = &[PackagedFile { package: "mt-st", path: 
 
 /// All of them, in the order in which they run.
 pub(crate) const SUITES: &[Suite] = &[
-    Suite { name: "disks", parts: &["lib.sh", "guest.sh"], series: &SERIES, tests: &[], programs: &[], packages: &[] },
+    Suite {
+        name: "disks",
+        parts: &["lib.sh", "conversions.sh", "guest.sh"],
+        series: &SERIES,
+        tests: &[],
+        programs: &[],
+        packages: &[],
+    },
     Suite {
         name: "scsi",
         parts: &["lib.sh", "pairs.sh", "scsi.sh"],

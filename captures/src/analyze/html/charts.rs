@@ -1,20 +1,30 @@
 //! The charts, drawn by plotters as SVG. Colours are the page's: what is drawn in a stand-in gets the variable of the style
-//! sheet, so that light, dark and paper each have their own.
+//! sheet, so that light, dark and paper each have their own. A chart that would show nothing is left out.
 
 use std::fmt::Display;
-use std::ops::Range;
 
-use plotters::coord::ranged1d::{Ranged, ValueFormatter};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::super::distribution::Step;
+use super::super::distribution::{Distribution, Step};
+use super::super::overwrite::Window;
 use super::super::report::Report;
 use super::super::timeline::{HeatMap, Stretch};
+use super::scale::{Scale, Unit};
 use super::{ChartError, escape};
-use crate::human::{bytes, count, percent, seconds, time};
+use crate::human::{bytes, count, seconds, time};
 
-const WIDTH: u32 = 760;
-const HEIGHT: u32 = 250;
+/// Units of a drawing: its text keeps its size beside them, so a small drawing has large text.
+const SIZE: (u32, u32) = (620, 220);
+const WIDE: (u32, u32) = (1240, 400);
+const TEXT: u32 = 15;
+/// Marks of an axis besides the 0.
+const MARKS_ACROSS: usize = 6;
+const MARKS_UP: usize = 5;
+/// Places that a chart of bars has at least: a bar alone is no wall.
+const PLACES: usize = 7;
+/// Bars that are named at most.
+const NAMES: usize = 9;
 /// Heat maps that are drawn.
 const MAPS: usize = 4;
 /// Columns of a heat map that are drawn at most: it stays one that a browser draws at once.
@@ -25,13 +35,15 @@ const GRID: RGBColor = RGBColor(2, 2, 2);
 const FIRST: RGBColor = RGBColor(3, 3, 3);
 const SECOND: RGBColor = RGBColor(4, 4, 4);
 const BAD: RGBColor = RGBColor(5, 5, 5);
+const THIRD: RGBColor = RGBColor(6, 6, 6);
 /// Stand-ins and the style sheet's variables.
-const COLOURS: [(&str, &str); 5] = [
+const COLOURS: [(&str, &str); 6] = [
     ("#010101", "var(--soft)"),
     ("#020202", "var(--grid)"),
     ("#030303", "var(--first)"),
     ("#040404", "var(--second)"),
     ("#050505", "var(--bad)"),
+    ("#060606", "var(--third)"),
 ];
 
 /// A chart to be put in the page.
@@ -55,6 +67,7 @@ pub(super) fn all(report: &Report) -> Result<String, ChartError> {
     if report.summary.commands > 0 {
         figures.extend(over_time(report)?);
         figures.extend(distributions(report)?);
+        figures.extend(overwrites(report)?);
         figures.extend(report.heat_maps.iter().take(MAPS).map(|map| heat(report, map)).collect::<Result<Vec<_>, _>>()?);
     }
     Ok(figures.iter().map(Figure::html).collect())
@@ -77,95 +90,142 @@ impl Figure {
     }
 }
 
-/// A line of a chart.
-struct Line<'a> {
+/// A line of a chart: how it is called, its colour and that of its key, and a value for each stretch.
+struct Line {
+    name: &'static str,
+    colour: RGBColor,
+    key: &'static str,
     values: Vec<f64>,
-    colour: &'a RGBColor,
 }
 
-/// What every chart has.
-struct Frame<'a> {
-    title: &'a str,
-    caption: &'a str,
-    x: &'a dyn Fn(f64) -> String,
-    y: &'a dyn Fn(f64) -> String,
+/// A chart over time.
+struct OverTime {
+    title: &'static str,
+    caption: &'static str,
+    unit: Unit,
+    lines: Vec<Line>,
+}
+
+/// When the stretches were, in seconds since the beginning.
+struct Clock<'a> {
+    stretches: &'a [Stretch],
+    width: f64,
+    /// When the last command completed: the last stretch is not all covered.
+    end: f64,
+}
+
+impl<'a> Clock<'a> {
+    fn of(report: &'a Report) -> Self {
+        let (stretches, width) = (&report.timeline.stretches[..], report.timeline.seconds.max(1e-9));
+        let all = stretches.len() as f64 * width;
+        // What took no time (a log may tell no completions) still fills its stretch.
+        let seconds = if report.summary.seconds > 0.0 { report.summary.seconds } else { all };
+        Self { stretches, width, end: seconds.clamp((all - width).max(0.0), all) }
+    }
+
+    /// How much of a stretch lies before the end.
+    fn covered(&self, at: usize) -> f64 {
+        (self.end - at as f64 * self.width).clamp(0.0, self.width)
+    }
+
+    fn middle(&self, at: usize) -> f64 {
+        at as f64 * self.width + self.covered(at) / 2.0
+    }
+
+    fn values(&self, value: fn(&Stretch) -> u64) -> Vec<f64> {
+        self.stretches.iter().map(|stretch| value(stretch) as f64).collect()
+    }
+
+    /// Per second. A last stretch of which too little is covered says nothing.
+    fn rates(&self, value: fn(&Stretch) -> u64) -> Vec<f64> {
+        let telling = |at: &usize| *at == 0 || self.covered(*at) > self.width / 4.0;
+        let rate = |at: usize| value(&self.stretches[at]) as f64 / self.covered(at).max(1e-9);
+        (0..self.stretches.len()).filter(telling).map(rate).collect()
+    }
 }
 
 fn over_time(report: &Report) -> Result<Vec<Figure>, ChartError> {
-    let timeline = &report.timeline;
-    let per_second = |value: fn(&Stretch) -> u64, colour| Line {
-        values: timeline.stretches.iter().map(|stretch| value(stretch) as f64 / timeline.seconds.max(1e-9)).collect(),
-        colour,
-    };
-    let plain = |value: fn(&Stretch) -> u64, colour| Line {
-        values: timeline.stretches.iter().map(|stretch| value(stretch) as f64).collect(),
-        colour,
-    };
-    let width = timeline.seconds;
-    let x = move |at: f64| seconds(at * width);
-    let rate = |value: f64| format!("{}/s", bytes(value as u64));
-    let iops = |value: f64| format!("{}/s", count(value));
-    let ns = |value: f64| time(value as u64);
-    let throughput = Frame { title: "Throughput", caption: "Bytes written.", x: &x, y: &rate };
-    let commands = Frame {
-        title: "Commands",
-        caption: "<span class=\"key first\"></span>writes<span class=\"key second\"></span>flushes",
-        x: &x,
-        y: &iops,
-    };
-    let latency = Frame {
-        title: "Latency of writes",
-        caption: "Issue to completion: <span class=\"key first\"></span>half<span class=\"key second\"></span>99 %",
-        x: &x,
-        y: &ns,
-    };
-    let depth = Frame {
-        title: "In flight, and failures",
-        caption: "<span class=\"key first\"></span>most commands at once<span class=\"key bad\"></span>failures",
-        x: &x,
-        y: &|value| count(value),
-    };
-    Ok(vec![
-        lines(&throughput, &[per_second(|stretch| stretch.bytes, &FIRST)])?,
-        lines(&commands, &[per_second(|s| s.writes, &FIRST), per_second(|s| s.flushes, &SECOND)])?,
-        lines(&latency, &[plain(|s| s.p50_ns, &FIRST), plain(|s| s.p99_ns, &SECOND)])?,
-        lines(&depth, &[plain(|s| u64::from(s.depth), &FIRST), plain(|s| s.errors, &BAD)])?,
-    ])
+    let clock = Clock::of(report);
+    let line = |name, colour, key, values| Line { name, colour, key, values };
+    let charts = [
+        OverTime {
+            title: "Throughput",
+            caption: "",
+            unit: Unit::ByteRate,
+            lines: vec![line("written", FIRST, "first", clock.rates(|stretch| stretch.bytes))],
+        },
+        OverTime {
+            title: "Commands",
+            caption: "",
+            unit: Unit::Rate,
+            lines: vec![
+                line("writes", FIRST, "first", clock.rates(|stretch| stretch.writes)),
+                line("flushes", SECOND, "second", clock.rates(|stretch| stretch.flushes)),
+                line("discards and zeroing", THIRD, "third", clock.rates(|stretch| stretch.discards)),
+            ],
+        },
+        OverTime {
+            title: "Latency of writes",
+            caption: "From issue to completion; so long at most took",
+            unit: Unit::Latency,
+            lines: vec![
+                line("half of them", FIRST, "first", clock.values(|stretch| stretch.p50_ns)),
+                line("99 %", SECOND, "second", clock.values(|stretch| stretch.p99_ns)),
+            ],
+        },
+        OverTime {
+            title: "In flight, and failures",
+            caption: "",
+            unit: Unit::Count,
+            lines: vec![
+                line("most commands at once", FIRST, "first", clock.values(|stretch| stretch.depth.into())),
+                line("failures", BAD, "bad", clock.values(|stretch| stretch.errors)),
+            ],
+        },
+    ];
+    charts.into_iter().filter_map(|chart| chart.figure(&clock).transpose()).collect()
 }
 
 fn distributions(report: &Report) -> Result<Vec<Figure>, ChartError> {
     let mut figures = Vec::new();
-    let named = |limit: u64, unit: &dyn Fn(u64) -> String| format!("up to {}", unit(limit));
     for operation in report.operations.iter().take(3) {
-        let commands = format!("{} commands, by power of two.", operation.count);
+        let caption = counted(operation.count);
+        let mut add = |title: &str, of: &Distribution, unit: fn(u64) -> String| {
+            figures.push(histogram(&format!("{title} of each {}", operation.name), &caption, &of.histogram, &unit)?);
+            Ok(())
+        };
         if operation.size.max > 0 {
-            let title = format!("Size of each {}", operation.name);
-            let label = |step: &Step| named(step.limit, &bytes);
-            figures.push(bars(&title, &commands, &operation.size.histogram, &label)?);
+            add("Size", &operation.size, bytes)?;
         }
-        let title = format!("Latency of each {}", operation.name);
-        let label = |step: &Step| named(step.limit, &time);
-        figures.push(bars(&title, &commands, &operation.latency.histogram, &label)?);
+        add("Latency", &operation.latency, time)?;
     }
     let generation = &report.concurrency.generation;
-    let caption = "Commands that were issued before the first of them completed: none depends on another.";
-    let label = |step: &Step| format!("up to {} commands", step.limit);
-    figures.push(bars("Width of generations", caption, &generation.histogram, &label)?);
-    figures.push(overwrites(report)?);
+    let caption = "How many commands were issued before the first of them completed: none depends on another.";
+    let number = |limit: u64| count(limit as f64);
+    figures.push(histogram("Width of generations", caption, &generation.histogram, &number)?);
     Ok(figures)
 }
 
-fn overwrites(report: &Report) -> Result<Figure, ChartError> {
+fn counted(count: u64) -> String {
+    let commands = if count == 1 { "command" } else { "commands" };
+    format!("{count} {commands}, by power of two: a bar counts those up to its name.")
+}
+
+fn histogram(title: &str, caption: &str, steps: &[Step], word: &dyn Fn(u64) -> String) -> Result<Figure, ChartError> {
+    let bars = steps.iter().map(|step| Bar { name: word(step.limit), value: step.count as f64, said: "up to " });
+    bars_figure(title, caption, Unit::Count, &bars.collect::<Vec<_>>())
+}
+
+/// Nothing when nothing was overwritten.
+fn overwrites(report: &Report) -> Result<Option<Figure>, ChartError> {
     let windows = &report.overwrites.windows;
-    let named = |at: f64| windows.get(at.round().max(0.0) as usize).filter(|_| (at - at.round()).abs() < 0.01);
-    let x = |at: f64| named(at).map_or(String::new(), |window| bytes(window.log_bytes));
-    let frame = Frame {
-        title: "Overwritten within a log",
-        caption: "The share of the written bytes that a log of this length would hold twice, and need not send.",
-        x: &x,
-        y: &|value| percent(value),
-    };
-    lines(&frame, &[Line { values: windows.iter().map(|window| window.overwritten).collect(), colour: &FIRST }])
+    if windows.iter().all(|window| window.overwritten <= 0.0) {
+        return Ok(None);
+    }
+    let bar = |window: &Window| Bar { name: bytes(window.log_bytes), value: window.overwritten, said: "a log of " };
+    let bars: Vec<Bar> = windows.iter().map(bar).collect();
+    let caption = "The share of the written bytes that a log of this length would hold twice, and need not send.";
+    bars_figure("Overwritten within a log", caption, Unit::Share, &bars).map(Some)
 }
 
 fn failed(error: impl Display) -> ChartError {
@@ -177,71 +237,84 @@ fn coloured(svg: &str) -> String {
     COLOURS.iter().fold(svg.to_owned(), |svg, (stand_in, variable)| svg.replace(stand_in, variable))
 }
 
-/// A coordinate system with labels; returns where its plotted area lies.
-macro_rules! framed {
-    ($root:expr, $x:expr, $y:expr, $format_x:expr, $format_y:expr) => {{
-        let mut builder = ChartBuilder::on($root);
-        builder.margin(6).margin_right(18).x_label_area_size(28).y_label_area_size(78);
-        let mut chart = builder.build_cartesian_2d($x, $y).map_err(failed)?;
-        mesh(&mut chart, $format_x, $format_y)?;
-        let (across, down) = chart.plotting_area().get_pixel_range();
-        (chart, [across.start, down.start, across.end, down.end])
-    }};
+/// An axis, and what is written at its marks.
+struct Axis<'a> {
+    scale: Scale,
+    word: &'a dyn Fn(f64) -> String,
 }
 
-type Chart<'a, 'b, X, Y> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>;
+type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Scale, Scale>>;
 
-fn mesh<'b, X, Y>(
-    chart: &mut Chart<'_, 'b, X, Y>,
-    x: &dyn Fn(&f64) -> String,
-    y: &dyn Fn(&f64) -> String,
-) -> Result<(), ChartError>
-where
-    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
-    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
-{
-    let style = ("sans-serif", 14).into_font().color(&INK);
-    chart
-        .configure_mesh()
-        .bold_line_style(GRID)
-        .light_line_style(TRANSPARENT)
-        .axis_style(GRID)
-        .label_style(style)
-        .x_labels(7)
-        .y_labels(5)
-        .x_label_formatter(&x)
-        .y_label_formatter(&y)
-        .draw()
-        .map_err(failed)
+/// A coordinate system with labels; returns where its plotted area lies, too.
+fn framed<'a, 'b>(
+    root: &'a DrawingArea<SVGBackend<'b>, Shift>,
+    x: Axis<'_>,
+    y: Axis<'_>,
+) -> Result<(Chart<'a, 'b>, [i32; 4]), ChartError> {
+    let mut builder = ChartBuilder::on(root);
+    builder.margin(6).margin_top(12).margin_right(30).x_label_area_size(30).y_label_area_size(88);
+    let mut chart = builder.build_cartesian_2d(x.scale, y.scale).map_err(failed)?;
+    let mut mesh = chart.configure_mesh();
+    mesh.bold_line_style(GRID).light_line_style(TRANSPARENT).axis_style(GRID);
+    mesh.label_style(("sans-serif", TEXT).into_font().color(&INK));
+    mesh.x_label_formatter(&|at| (x.word)(*at)).y_label_formatter(&|at| (y.word)(*at)).draw().map_err(failed)?;
+    let (across, down) = chart.plotting_area().get_pixel_range();
+    Ok((chart, [across.start, down.start, across.end, down.end]))
 }
 
-/// A range of a coordinate that is never empty.
-fn up_to(most: f64) -> Range<f64> {
-    0.0..if most > 0.0 { most * 1.05 } else { 1.0 }
+/// An axis upwards, with some room above the largest value.
+fn upwards(most: f64, word: &dyn Fn(f64) -> String, unit: Unit) -> Axis<'_> {
+    let end = if most > 0.0 { most * 1.05 } else { 1.0 };
+    Axis { scale: Scale { end, marks: unit.marks(end, MARKS_UP) }, word }
 }
 
-fn lines(frame: &Frame<'_>, drawn: &[Line<'_>]) -> Result<Figure, ChartError> {
-    let places = drawn.iter().map(|line| line.values.len()).max().unwrap_or(0);
-    let most = drawn.iter().flat_map(|line| &line.values).copied().fold(0.0, f64::max);
-    let mut svg = String::new();
-    let area = {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
-        let range = -0.5..places.max(1) as f64 - 0.5;
-        let (mut chart, area) =
-            framed!(&root, range, up_to(most), &|at: &f64| (frame.x)((*at).max(0.0)), &|value: &f64| (frame.y)(*value));
-        for line in drawn {
-            let points = (0..).zip(&line.values).map(|(at, value): (u32, _)| (f64::from(at), *value));
-            let area = AreaSeries::new(points, 0.0, line.colour.mix(0.12)).border_style(line.colour.stroke_width(2));
-            chart.draw_series(area).map_err(failed)?;
+impl OverTime {
+    /// Its figure with the lines that are not zero throughout; nothing when all are.
+    fn figure(mut self, clock: &Clock<'_>) -> Result<Option<Figure>, ChartError> {
+        self.lines.retain(|line| line.values.iter().any(|value| *value > 0.0));
+        if self.lines.is_empty() {
+            return Ok(None);
+        }
+        let mut svg = String::new();
+        let area = self.draw(clock, &mut svg)?;
+        let key = |line: &Line| format!("<span class=\"key {}\"></span>{}", line.key, escape(line.name));
+        let caption = format!("{}{}", self.caption, self.lines.iter().map(key).collect::<String>());
+        let tips = (0..clock.stretches.len()).map(|at| self.tip(clock, at)).collect();
+        Ok(Some(Figure::new(self.title, &caption, &svg, area, tips)))
+    }
+
+    fn draw(&self, clock: &Clock<'_>, svg: &mut String) -> Result<[i32; 4], ChartError> {
+        let most = self.lines.iter().flat_map(|line| &line.values).copied().fold(0.0, f64::max);
+        let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        let all = clock.stretches.len() as f64 * clock.width;
+        let marks = Unit::Elapsed.marks(all, MARKS_ACROSS);
+        let across = Axis { scale: Scale { end: all, marks }, word: &|at| Unit::Elapsed.word(at) };
+        let word = |value| self.unit.word(value);
+        let (mut chart, area) = framed(&root, across, upwards(most, &word, self.unit))?;
+        for line in &self.lines {
+            let fill = line.colour.mix(0.12);
+            let points = AreaSeries::new(clock.points(&line.values), 0.0, fill);
+            chart.draw_series(points.border_style(line.colour.stroke_width(2))).map_err(failed)?;
         }
         root.present().map_err(failed)?;
-        area
-    };
-    let tip = |at: usize| {
-        let values = drawn.iter().filter_map(|line| line.values.get(at)).map(|value| (frame.y)(*value));
-        format!("{}: {}", (frame.x)(at as f64), values.collect::<Vec<_>>().join(" · "))
-    };
-    Ok(Figure::new(frame.title, frame.caption, &svg, area, (0..places).map(tip).collect()))
+        Ok(area)
+    }
+
+    fn tip(&self, clock: &Clock<'_>, at: usize) -> String {
+        let told = |line: &Line| Some(format!("\n{}: {}", line.name, self.unit.word(*line.values.get(at)?)));
+        let values: String = self.lines.iter().filter_map(told).collect();
+        format!("from {}{values}", seconds(at as f64 * clock.width))
+    }
+}
+
+impl Clock<'_> {
+    /// A value stands in the middle of its stretch; the first and the last one reach to the ends.
+    fn points(&self, values: &[f64]) -> Vec<(f64, f64)> {
+        let middles = values.iter().enumerate().map(|(at, value)| (self.middle(at), *value));
+        let first = values.first().map(|value| (0.0, *value));
+        let last = values.last().map(|value| (self.end, *value));
+        first.into_iter().chain(middles).chain(last).collect()
+    }
 }
 
 impl Figure {
@@ -252,27 +325,38 @@ impl Figure {
     }
 }
 
-fn bars(title: &str, caption: &str, steps: &[Step], label: &dyn Fn(&Step) -> String) -> Result<Figure, ChartError> {
-    let most = steps.iter().map(|step| step.count).max().unwrap_or(0) as f64;
+/// A bar, its name, and what is said before that when it is pointed at.
+struct Bar {
+    name: String,
+    value: f64,
+    said: &'static str,
+}
+
+/// Bars in the middle of at least [`PLACES`] places.
+fn bars_figure(title: &str, caption: &str, unit: Unit, bars: &[Bar]) -> Result<Figure, ChartError> {
+    let most = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
+    let places = bars.len().max(PLACES);
+    let before = (places - bars.len()) / 2;
+    let bar_at = |at: f64| (at as usize).checked_sub(before).and_then(|at| bars.get(at));
     let mut svg = String::new();
     let area = {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
-        let range = -0.5..steps.len().max(1) as f64 - 0.5;
-        let name = |at: &f64| {
-            // Between two bars nothing is named.
-            let step = steps.get(at.round().max(0.0) as usize).filter(|_| (at - at.round()).abs() < 0.01);
-            step.map_or(String::new(), |step| label(step).trim_start_matches("up to ").to_owned())
-        };
-        let (mut chart, area) = framed!(&root, range, up_to(most), &name, &|value: &f64| count(*value));
-        let bar = |(at, step): (u32, &Step)| {
-            let (middle, height) = (f64::from(at), step.count as f64);
-            Rectangle::new([(middle - 0.42, 0.0), (middle + 0.42, height)], FIRST.mix(0.85).filled())
-        };
-        chart.draw_series((0..).zip(steps).map(bar)).map_err(failed)?;
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let marks = (before..before + bars.len()).step_by(bars.len().div_ceil(NAMES).max(1));
+        let marks = marks.map(|at| at as f64 + 0.5).collect();
+        let name = |at: f64| bar_at(at).map_or_else(String::new, |bar| bar.name.clone());
+        let across = Axis { scale: Scale { end: places as f64, marks }, word: &name };
+        let word = |value| unit.word(value);
+        let (mut chart, area) = framed(&root, across, upwards(most, &word, unit))?;
+        let drawn = bars.iter().enumerate().map(|(at, bar)| {
+            let left = (before + at) as f64;
+            Rectangle::new([(left + 0.08, 0.0), (left + 0.92, bar.value)], FIRST.mix(0.85).filled())
+        });
+        chart.draw_series(drawn).map_err(failed)?;
         root.present().map_err(failed)?;
         area
     };
-    let tips = steps.iter().map(|step| format!("{}: {}", label(step), step.count)).collect();
+    let tip = |bar: &Bar| format!("{}{}: {}", bar.said, bar.name, unit.word(bar.value));
+    let tips = (0..places).map(|at| bar_at(at as f64).map_or_else(String::new, tip)).collect();
     Ok(Figure::new(title, &escape(caption), &svg, area, tips))
 }
 
@@ -292,10 +376,12 @@ fn heat(report: &Report, map: &HeatMap) -> Result<Figure, ChartError> {
     let most = columns.iter().flatten().copied().max().unwrap_or(1).max(1) as f64;
     let mut svg = String::new();
     let area = {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH * 2, HEIGHT * 2)).into_drawing_area();
-        let place = |row: &f64| bytes((row.max(0.0) as u64).saturating_mul(map.row_bytes));
-        let (across, up) = (0.0..columns.len() as f64, 0.0..rows as f64);
-        let (mut chart, area) = framed!(&root, across, up, &|at: &f64| seconds(at * width), &place);
+        let root = SVGBackend::with_string(&mut svg, WIDE).into_drawing_area();
+        let (mut chart, area) = framed(
+            &root,
+            scaled(columns.len(), width, Unit::Elapsed, &|at| Unit::Elapsed.word(at * width)),
+            scaled(rows, map.row_bytes as f64, Unit::Bytes, &|row| Unit::Bytes.word(row * map.row_bytes as f64)),
+        )?;
         let used = cells(&columns).map(|(at, row, written)| {
             let (x, y) = (at as f64, row as f64);
             let shade = 0.15 + 0.85 * (written as f64 + 1.0).ln() / (most + 1.0).ln();
@@ -314,6 +400,13 @@ fn heat(report: &Report, map: &HeatMap) -> Result<Figure, ChartError> {
     figure.cells = said.collect();
     figure.wide = true;
     Ok(figure)
+}
+
+/// An axis of so many equal steps of a unit.
+fn scaled<'a>(steps: usize, step: f64, unit: Unit, word: &'a dyn Fn(f64) -> String) -> Axis<'a> {
+    let step = step.max(1e-9);
+    let marks = unit.marks(steps as f64 * step, MARKS_ACROSS).into_iter().map(|at| at / step);
+    Axis { scale: Scale { end: steps as f64, marks: marks.collect() }, word }
 }
 
 /// What was written to: column, row, bytes.

@@ -1,6 +1,7 @@
 //! A report as one HTML page that needs nothing else: no network, no script from elsewhere.
 
 mod charts;
+mod scale;
 mod tables;
 
 use super::report::Report;

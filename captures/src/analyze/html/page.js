@@ -26,6 +26,7 @@
       const at = (x - left) / (right - left) * tips.columns.length;
       const column = within(at, tips.columns.length);
       let words = tips.columns[column];
+      if (!words) return hide();
       if (tips.rows.length) {
         const row = within((bottom - y) / (bottom - top) * tips.rows.length, tips.rows.length);
         words += "\n" + tips.rows[row] + "\n" + (tips.cells[column + " " + row] || "nothing written");

@@ -8,6 +8,8 @@ use crate::human::{bytes, count, percent, seconds, time, utc};
 
 /// Lines of a table.
 const LINES: usize = 20;
+/// Bytes of a text that may be broken into lines.
+const LONG: usize = 40;
 
 /// The facts at the top, and what is missing.
 pub(super) fn summary(report: &Report) -> String {
@@ -29,8 +31,8 @@ pub(super) fn summary(report: &Report) -> String {
         (bytes(summary.written_bytes), "written"),
         (seconds(summary.seconds), "long"),
         (format!("{}/s", bytes((summary.written_bytes as f64 / span) as u64)), "mean rate"),
-        (format!("{}/s", count(summary.commands as f64 / span)), "commands, mean"),
-        (percent(report.sequentiality.sequential_bytes), "of the bytes sequential"),
+        (format!("{}/s", count(summary.commands as f64 / span)), "command rate"),
+        (percent(report.sequentiality.sequential_bytes), "sequential"),
         (count(report.flushes.flushes as f64), "flushes"),
         (count(report.failures.count as f64), "failures"),
     ];
@@ -55,13 +57,19 @@ pub(super) fn all(report: &Report) -> String {
     tables.concat()
 }
 
+/// Numbers stay on a line; long texts need not.
+fn cell(text: &str) -> String {
+    let class = if text.len() > LONG { " class=\"long\"" } else { "" };
+    format!("<td{class}>{}</td>", escape(text))
+}
+
 /// A table; nothing without rows. The first column is of words.
 fn table(title: &str, wide: bool, heads: &[&str], rows: &[Vec<String>]) -> String {
     if rows.is_empty() {
         return String::new();
     }
     let head: String = heads.iter().map(|head| format!("<th>{}</th>", escape(head))).collect();
-    let cells = |row: &Vec<String>| row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect::<String>();
+    let cells = |row: &Vec<String>| row.iter().map(|cell| self::cell(cell)).collect::<String>();
     let body: String = rows.iter().take(LINES).map(|row| format!("<tr>{}</tr>", cells(row))).collect();
     let class = if wide { "table wide" } else { "table" };
     format!("<div class=\"{class}\"><h2>{}</h2><table><tr>{head}</tr>{body}</table></div>\n", escape(title))
