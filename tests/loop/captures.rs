@@ -194,7 +194,12 @@ fn every_write_is_in_the_file_with_its_payload() {
         let contents = Contents::of(&file);
         assert_in_order(&contents);
         let ops = |volume, op| contents.records().filter(|(r, _)| (r.volume.0, r.op) == (volume, op)).count();
-        assert!(ops(0, Op::Write) > 100 && ops(0, Op::Discard) == 32 && ops(1, Op::Flush) > 0);
+        let (writes, discards, flushes) = (ops(0, Op::Write), ops(0, Op::Discard), ops(1, Op::Flush));
+        assert!(
+            writes > 100 && discards == 32 && flushes > 0,
+            "{writes} writes, {discards} discards, {flushes} flushes: {:?}",
+            contents.statistics()
+        );
         for (volume, device, before) in [(0, &a, before[0]), (1, &b, before[1])] {
             let mine =
                 || contents.records().filter(|(r, _)| r.volume.0 == volume && r.op == Op::Write && r.range.len > 0);
