@@ -200,7 +200,7 @@ pub fn open(path: &Path, host: &Host) -> Result<Arc<dyn Target>, CheckError> {
 
 /// The same for a volume of this name, with what is said about SCSI targets. A process that was killed a moment ago may
 /// hold the target still: the kernel ends its io_uring, with what is in flight there, after the process itself. So a
-/// target in use is asked for again for up to [`HELD_BY_THE_DEAD`].
+/// target in use is asked for again for up to three seconds.
 ///
 /// # Errors
 /// As [`open`]; also when a target is mapped that takes no SCSI commands.
