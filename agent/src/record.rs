@@ -116,6 +116,18 @@ pub enum Progress {
     Ended,
 }
 
+/// Tells the last completion that the kernel has numbered, from any thread.
+#[derive(Clone)]
+pub struct Completed(Arc<Probe>);
+
+impl Completed {
+    /// That completion.
+    #[must_use]
+    pub fn last(&self) -> Seq {
+        Seq(self.0.order.word(0, 0).load(Ordering::Acquire))
+    }
+}
+
 /// A running capture. Dropping it takes the probe out of the kernel.
 pub struct Recorder {
     probe: Arc<Probe>,
@@ -167,7 +179,7 @@ impl Recorder {
         prove(&probe, &capture, &observed, config.ring_bytes)?;
         probe.set_addresses_only(!config.payload);
         // Parts of the probe were there before others; what they told is no capture.
-        let first = Seq(probe.order.word(0, 0).load(Ordering::Acquire));
+        let first = Completed(Arc::clone(&probe)).last();
         Ok(Self {
             before: probe.sum_counters(),
             first,
@@ -198,6 +210,12 @@ impl Recorder {
     #[must_use]
     pub fn filter(&self) -> &str {
         &self.filter
+    }
+
+    /// What tells how far the kernel has counted.
+    #[must_use]
+    pub fn completed(&self) -> Completed {
+        Completed(Arc::clone(&self.probe))
     }
 
     /// When everything was attached, in nanoseconds since 1970, UTC, by the clock of the records.

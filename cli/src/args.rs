@@ -11,7 +11,7 @@ use crate::commands::convert::Convert;
 use crate::commands::explore::Explore;
 use crate::commands::rebuild::Rebuild;
 use crate::commands::replay::Replay;
-use crate::commands::{diff, edit};
+use crate::commands::{diff, edit, mark};
 use crate::exit::EXIT_CODES;
 use crate::filter::FilterArgs;
 use crate::offline::FilesArgs;
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Attach(Attach),
     /// Capture what devices complete into a pcapng file or a pipe, until interrupted
     Capture(Box<Capture>),
+    /// Set a named point in running captures, behind all that completed before now
+    Mark(mark::MarkArgs),
     /// Show the commands of a capture, a line each
     Show(Show),
     /// Tell what a capture holds

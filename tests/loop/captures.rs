@@ -172,6 +172,38 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a name")
 }
 
+/// Fills the device with a byte.
+fn fill(device: &LoopDevice, octal: &str) {
+    let fill = format!("tr '\\0' '\\{octal}' </dev/zero | head -c 4M");
+    sh(&format!("{fill} | dd of={} bs=64k iflag=fullblock oflag=direct status=none", device.path.display()));
+}
+
+#[test]
+#[ignore = "needs root, eBPF and loop devices"]
+fn a_mark_stands_behind_what_had_completed() {
+    let dir = scratch();
+    let device = LoopDevice::new(dir.path(), "a", 4);
+    let (file, image) = (dir.path().join("t.pcapng"), dir.path().join("then"));
+    let capture = Capture::start(dir.path(), &[text(&device.path), "-o", text(&file)]);
+    fill(&device, "101");
+    let process = capture.child.id().to_string();
+    let marked = blkecho(&["mark", "between", "--capture", &process]);
+    assert!(marked.status.success(), "{}", String::from_utf8_lossy(&marked.stderr));
+    fill(&device, "102");
+    let refused = blkecho(&["mark", "two\nlines"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(capture.interrupt(), Some(0));
+    for (at, byte) in [("between", b'A'), ("end", b'B')] {
+        let rebuilt = blkecho(&["rebuild", text(&file), "--blank", "--at", at, "-o", text(&image), "--force"]);
+        assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
+        let content = fs::read(&image).expect("an image");
+        assert!(content.len() == 4 << 20 && content.iter().all(|held| *held == byte), "{at}");
+    }
+    let gone = blkecho(&["mark", "late", "--capture", &process]);
+    assert_eq!(gone.status.code(), Some(5), "{}", String::from_utf8_lossy(&gone.stderr));
+    assert!(!Path::new(&format!("/run/blkecho/capture-{process}.lock")).exists());
+}
+
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn every_write_is_in_the_file_with_its_payload() {

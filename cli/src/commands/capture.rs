@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent::Layer;
@@ -11,11 +12,13 @@ use agent::preflight::features;
 use agent::record::{Counts, Progress, RecordConfig, Recorded, Recorder};
 use captures::chain::{Chain, ChainError, Fate, Limits, Place, Written};
 use captures::{Device, Filtered, Lost, Section, Statistics};
+use formats::{Entry, EntryHeader, Seq};
 use serde_json::json;
 
-use super::print_json;
+use super::{Context, print_json};
 use crate::args::Capture;
 use crate::exit::{Done, Exit, Failure};
+use crate::node::marks::{Marks, Socket};
 use crate::node::primary::{failed, identify, named, power_of_two};
 use crate::node::refuse_on_observed;
 use crate::offline::io_exit;
@@ -28,7 +31,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Where the kernel tells of itself.
 const KERNEL: &str = "/proc/sys/kernel";
 
-pub(super) fn run(args: &Capture) -> Done {
+pub(super) fn run(args: &Capture, context: &Context) -> Done {
     let limits = limits(args)?;
     let devices = identify(&args.devices)?;
     let scratch = scratch(args, &devices)?;
@@ -48,10 +51,16 @@ pub(super) fn run(args: &Capture) -> Done {
     let stop = Stop::on_signals()?;
     let recorder = Recorder::start(&config).map_err(failed)?;
     let devices = recorder.volumes().iter().map(device).collect();
+    let completed = recorder.completed();
+    let marks = Arc::new(Marks::new(move || (completed.last(), now_ns()), stop.clone()));
+    let socket = Socket::open(&context.run_dir, Arc::clone(&marks));
+    let socket = socket.inspect_err(|error| tracing::warn!("no marks can be set in this capture: {error}")).ok();
     let chain = Chain::begin(place, limits, args.zstd, section(args, &recorder), devices).map_err(refused)?;
     tracing::info!("capturing {} into {}", names(&recorder), args.output.display());
-    let mut session = Session { recorder, chain, stop, meter: CaptureMeter::new(), start: Instant::now() };
+    let (last, meter) = (Seq(0), CaptureMeter::new());
+    let mut session = Session { recorder, chain, marks, last, stop, meter, start: Instant::now() };
     let ended = session.observe(args.duration.map(|time| time.0));
+    drop(socket);
     session.finish(ended, args)
 }
 
@@ -85,6 +94,9 @@ impl From<ChainError> for End {
 struct Session {
     recorder: Recorder,
     chain: Chain,
+    marks: Arc<Marks>,
+    /// The last completion that was handed over.
+    last: Seq,
     stop: Stop,
     meter: CaptureMeter,
     start: Instant,
@@ -117,7 +129,9 @@ impl Session {
         self.recorder.stop();
         loop {
             match self.take() {
-                Ok(Progress::Ended) => return End::Asked,
+                Ok(Progress::Ended) => {
+                    return write_marks(&self.marks, &mut self.chain, Seq(u64::MAX)).err().unwrap_or(End::Asked);
+                }
                 Ok(_) => {}
                 Err(end) => return end,
             }
@@ -125,11 +139,20 @@ impl Session {
     }
 
     fn take(&mut self) -> Result<Progress, End> {
-        let chain = &mut self.chain;
-        self.recorder.take(TICK, |header, payload| match chain.write(header, payload)? {
-            Fate::Written => Ok(()),
-            Fate::Full => Err(End::Full),
-        })
+        let Self { recorder, chain, marks, last, .. } = self;
+        let progress = recorder.take(TICK, |header, payload| {
+            if let Some((first, through)) = completions(header) {
+                write_marks(marks, chain, first)?;
+                *last = through;
+            }
+            match chain.write(header, payload)? {
+                Fate::Written => Ok(()),
+                Fate::Full => Err(End::Full),
+            }
+        })?;
+        // Those that nothing on its way belongs before.
+        write_marks(marks, chain, last.next())?;
+        Ok(progress)
     }
 
     fn tick(&mut self) -> Result<(), End> {
@@ -184,6 +207,23 @@ impl Session {
             }
         }
         count
+    }
+}
+
+/// Writes the marks that stand before completion `next`.
+fn write_marks(marks: &Marks, chain: &mut Chain, next: Seq) -> Result<(), End> {
+    while let Some(mark) = marks.before(next) {
+        chain.mark(mark.at_ns, &mark.text)?;
+    }
+    Ok(())
+}
+
+/// The first and the last completion that an entry stands for.
+fn completions(header: &EntryHeader) -> Option<(Seq, Seq)> {
+    match &header.entry {
+        Entry::Record(record) => Some((record.seq, record.seq)),
+        Entry::Gap(gap) => Some((gap.first, gap.last)),
+        Entry::Region(_) => None,
     }
 }
 

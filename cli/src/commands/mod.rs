@@ -12,6 +12,7 @@ pub(crate) mod edit;
 pub(crate) mod explore;
 mod generate;
 mod info;
+pub(crate) mod mark;
 pub(crate) mod rebuild;
 pub(crate) mod replay;
 mod replay_bench;
@@ -50,13 +51,14 @@ pub(crate) fn run(cli: Cli) -> Done {
     match cli.command {
         Command::Doctor(args) => doctor::run(&args),
         Command::Attach(args) => attach::run(args, &context),
-        Command::Capture(args) => capture::run(&args),
+        Command::Capture(args) => capture::run(&args, &context),
         Command::Show(args) => show::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Detach(args) => detach::run(&args, &context),
         Command::Standby(args) => standby::run(args, &context),
         Command::Status(args) => status::run(&args, &context),
         Command::Drain(args) => wait::drain(&args, &context),
+        Command::Mark(args) => mark::run(&args, &context),
         Command::WaitSync(args) => wait::sync(&args, &context),
         Command::Verify(args) => verify::run(&args, &context),
         Command::Rebuild(args) => rebuild::run(&args),

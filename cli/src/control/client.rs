@@ -9,7 +9,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::protocol::{MAX_REPLY, Reply, Request, read_line, to_line};
-use super::{Role, socket};
+use super::{CAPTURE, Role, socket};
 use crate::args::GroupName;
 use crate::exit::{Done, Exit, Failure};
 
@@ -136,6 +136,11 @@ pub(crate) struct Found {
 /// # Errors
 /// The directory exists and cannot be read.
 pub(crate) fn find_all(run_dir: &Path) -> Done<Vec<Found>> {
+    Ok(files(run_dir)?.into_iter().filter_map(found).collect())
+}
+
+/// What is in the run directory, by name.
+fn files(run_dir: &Path) -> Done<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(run_dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -145,7 +150,26 @@ pub(crate) fn find_all(run_dir: &Path) -> Done<Vec<Found>> {
     };
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
-    Ok(paths.into_iter().filter_map(found).collect())
+    Ok(paths)
+}
+
+/// The sockets of all captures that run. What a killed one left is removed: no other process ever has its name.
+///
+/// # Errors
+/// The directory exists and cannot be read.
+pub(crate) fn captures(run_dir: &Path) -> Done<Vec<PathBuf>> {
+    let (alive, dead): (Vec<_>, Vec<_>) =
+        files(run_dir)?.into_iter().filter(|path| is_capture(path)).partition(|path| UnixStream::connect(path).is_ok());
+    for path in dead {
+        let _ = std::fs::remove_file(path.with_extension("lock"));
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(alive)
+}
+
+fn is_capture(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with(CAPTURE) && name.ends_with(".sock"))
 }
 
 fn found(path: PathBuf) -> Option<Found> {

@@ -1,6 +1,6 @@
 //! The control socket: how `status`, `drain`, `verify` and `detach` talk to a running service.
 //!
-//! JSON lines over a Unix socket of mode 0600 in the run directory, named `ROLE-GROUP.sock`. A request is one line;
+//! JSON lines over a Unix socket of mode 0600 in the run directory, named `ROLE-GROUP.sock`, or `capture-PID.sock`. A request is one line;
 //! the answer is any number of progress lines and then one result. A lock file beside the socket makes sure that one
 //! service serves a group.
 
@@ -40,6 +40,14 @@ impl Role {
 /// The run directory: named, from the environment, or the default.
 pub(crate) fn run_dir(named: Option<PathBuf>) -> PathBuf {
     named.or_else(|| std::env::var_os("BLKECHO_RUN_DIR").map(Into::into)).unwrap_or_else(|| RUN_DIR.into())
+}
+
+/// Begins the names of the sockets of captures.
+const CAPTURE: &str = "capture-";
+
+/// The socket of the capture of a process: there may be any number of them.
+pub(crate) fn capture_socket(run_dir: &Path, process: u32) -> PathBuf {
+    run_dir.join(format!("{CAPTURE}{process}.sock"))
 }
 
 /// The socket of a service.

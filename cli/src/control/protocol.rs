@@ -13,7 +13,7 @@ pub(crate) const MAX_REQUEST: u64 = 4 << 10;
 pub(crate) const MAX_REPLY: u64 = 8 << 20;
 
 /// What is asked of a service.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Request {
     /// How are you?
@@ -27,6 +27,11 @@ pub(crate) enum Request {
     WaitSync {
         /// How long at most, in milliseconds.
         timeout_ms: u64,
+    },
+    /// Set a mark behind what completed before now.
+    Mark {
+        /// Its name.
+        text: String,
     },
     /// Compare with the standby.
     Verify,

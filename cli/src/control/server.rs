@@ -34,6 +34,8 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn wait_sync(&self, timeout: Duration) -> Done<Value>;
     /// Compares with the standby; `progress` is told bytes done and bytes in all.
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Done<Value>;
+    /// Sets a mark behind what completed before now.
+    fn mark(&self, text: &str) -> Done<Value>;
     /// Begins to end.
     fn stop(&self);
 }
@@ -186,6 +188,7 @@ fn answer(line: &str, service: &dyn Service, progress: &mut dyn FnMut(u64, u64))
         Request::Status => service.status(),
         Request::Drain { timeout_ms } => service.drain(Duration::from_millis(timeout_ms)),
         Request::WaitSync { timeout_ms } => service.wait_sync(Duration::from_millis(timeout_ms)),
+        Request::Mark { text } => service.mark(&text),
         Request::Verify => service.verify(progress),
         Request::Stop => {
             service.stop();

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::client::{Client, find_all};
+use super::client::{Client, captures, find_all};
 use super::protocol::{MAX_REQUEST, Request, read_line};
 use super::server::{Claim, ControlError, Server, Service};
-use super::{Role, socket};
+use super::{Role, capture_socket, socket};
 use crate::args::GroupName;
 use crate::exit::{Done, Exit, Failure};
 
@@ -29,6 +29,10 @@ impl Service for Fake {
     }
 
     fn wait_sync(&self, _: Duration) -> Done<Value> {
+        Ok(Value::Null)
+    }
+
+    fn mark(&self, _: &str) -> Done<Value> {
         Ok(Value::Null)
     }
 
@@ -66,6 +70,18 @@ fn questions_are_answered() {
     drop(server);
     assert_eq!(find_all(dir.path()).unwrap().len(), 0);
     assert_eq!(Client::connect(&path).unwrap_err().exit, Exit::Unreachable);
+}
+
+#[test]
+fn what_a_killed_capture_left_is_no_capture() {
+    let dir = tempfile::tempdir().unwrap();
+    let alive = capture_socket(dir.path(), 7);
+    let server = Server::start(Claim::new(&alive).unwrap(), Arc::new(Fake::default())).unwrap();
+    let dead = capture_socket(dir.path(), 8);
+    drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+    assert_eq!((captures(dir.path()).unwrap(), dead.exists()), (vec![alive], false));
+    assert_eq!(find_all(dir.path()).unwrap().len(), 0, "a capture is no service");
+    drop(server);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The services that run in this process, behind the control socket. Thin: all work is the agent's and the replayer's.
 
+pub(crate) mod marks;
 pub(crate) mod primary;
 pub(crate) mod scsi_view;
 pub(crate) mod signature;

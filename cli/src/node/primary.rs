@@ -202,6 +202,10 @@ impl Service for Primary {
         json(&self.agent()?.wait_sync(timeout).map_err(failed)?)
     }
 
+    fn mark(&self, _: &str) -> Done<Value> {
+        Err(usage("marks are set in captures only"))
+    }
+
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Done<Value> {
         json(&self.agent()?.verify(progress).map_err(failed)?)
     }

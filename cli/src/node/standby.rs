@@ -107,6 +107,10 @@ impl Service for Standby {
         Err(not_here("wait-sync"))
     }
 
+    fn mark(&self, _: &str) -> Done<Value> {
+        Err(not_here("mark"))
+    }
+
     fn verify(&self, _: &mut dyn FnMut(u64, u64)) -> Done<Value> {
         Err(not_here("verify"))
     }
