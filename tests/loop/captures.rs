@@ -69,7 +69,9 @@ impl Capture {
     /// Ends it in order; answers its exit code.
     fn interrupt(mut self) -> Option<i32> {
         self.signal("INT");
-        self.end()
+        let ended = self.end();
+        println!("{}", self.said());
+        ended
     }
 }
 
@@ -204,6 +206,35 @@ fn a_mark_stands_behind_what_had_completed() {
     assert!(!Path::new(&format!("/run/blkecho/capture-{process}.lock")).exists());
 }
 
+/// A busy kernel does not show the issue or the end of every command (decision 0005). A capture tells of how many, and is
+/// made again.
+const ATTEMPTS: usize = 5;
+
+/// Writes of all sizes, flushes and discards on both devices while they are captured; none when the kernel did not show
+/// all of some.
+fn mixed_writes(
+    capture: impl FnOnce() -> Capture,
+    file: &Path,
+    [a, b]: [&LoopDevice; 2],
+) -> Option<(Contents, [(u64, u64); 2])> {
+    // What lay there before the capture began is none of its business.
+    sh(&format!("blkdiscard {}; blkdiscard {}", a.path.display(), b.path.display()));
+    let capture = capture();
+    let before = [a, b].map(written);
+    let sizes = "--rw=randwrite --bsrange=512-512k --serialize_overlap=1 --iodepth=8 --ioengine=libaio --rate=60m";
+    fio(&a.path, &format!("{sizes} --size=64m --io_size=48m"));
+    fio(&b.path, &format!("{sizes} --size=32m --io_size=16m --fdatasync=8"));
+    fio(&a.path, "--rw=randtrim --bs=64k --iodepth=1 --size=32m --io_size=2m");
+    sh(&format!("dd if=/dev/zero of={} bs=64k count=3 oflag=direct conv=notrunc status=none", b.path.display()));
+    sh("sync");
+    let code = capture.interrupt();
+    let contents = Contents::of(file);
+    let Statistics { lost, in_flight, .. } = contents.statistics().expect("it ended in order");
+    assert_eq!((lost.commands(), *in_flight), (lost.unseen, 0), "the devices are idle: {lost:?}");
+    assert_eq!(code, Some(if lost.is_nothing() { 0 } else { 7 }), "{lost:?}");
+    lost.is_nothing().then_some((contents, before))
+}
+
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn every_write_is_in_the_file_with_its_payload() {
@@ -212,18 +243,9 @@ fn every_write_is_in_the_file_with_its_payload() {
     for options in [&[][..], &["--zstd"]] {
         let file = dir.path().join("t.pcapng");
         let named = [text(&a.path), text(&b.path), "-o", text(&file), "--force", "--name", "first", "--name", "second"];
-        // What lay there before the capture began is none of its business.
-        sh(&format!("blkdiscard {}; blkdiscard {}", a.path.display(), b.path.display()));
-        let capture = Capture::start(dir.path(), &[&named[..], options].concat());
-        let before = [&a, &b].map(written);
-        let sizes = "--rw=randwrite --bsrange=512-512k --serialize_overlap=1 --iodepth=8 --ioengine=libaio --rate=60m";
-        fio(&a.path, &format!("{sizes} --size=64m --io_size=48m"));
-        fio(&b.path, &format!("{sizes} --size=32m --io_size=16m --fdatasync=8"));
-        fio(&a.path, "--rw=randtrim --bs=64k --iodepth=1 --size=32m --io_size=2m");
-        sh(&format!("dd if=/dev/zero of={} bs=64k count=3 oflag=direct conv=notrunc status=none", b.path.display()));
-        sh("sync");
-        assert_eq!(capture.interrupt(), Some(0));
-        let contents = Contents::of(&file);
+        let capture = || Capture::start(dir.path(), &[&named[..], options].concat());
+        let captured = (0..ATTEMPTS).find_map(|_| mixed_writes(capture, &file, [&a, &b]));
+        let (contents, before) = captured.expect("one in which the kernel shows everything");
         assert_in_order(&contents);
         let ops = |volume, op| contents.records().filter(|(r, _)| (r.volume.0, r.op) == (volume, op)).count();
         let (writes, discards, flushes) = (ops(0, Op::Write), ops(0, Op::Discard), ops(1, Op::Flush));

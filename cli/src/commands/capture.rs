@@ -28,6 +28,8 @@ use crate::units::{bytes, duration};
 
 /// Between two looks at limits, signals and losses.
 const TICK: Duration = Duration::from_millis(100);
+/// How long a capture goes on at its end while commands seem to be in flight: more than it takes to find that they are not.
+const SETTLE: Duration = Duration::from_millis(1200);
 /// Where the kernel tells of itself.
 const KERNEL: &str = "/proc/sys/kernel";
 
@@ -126,6 +128,9 @@ impl Session {
 
     /// Takes the probe out of the kernel, and writes what it has told.
     fn drain(&mut self) -> End {
+        if let Err(end) = self.settle() {
+            return end;
+        }
         self.recorder.stop();
         loop {
             match self.take() {
@@ -136,6 +141,15 @@ impl Session {
                 Err(end) => return end,
             }
         }
+    }
+
+    /// What ended unseen looks as if it were in flight, until it is found that the disk is done with it.
+    fn settle(&mut self) -> Result<(), End> {
+        let end = Instant::now() + SETTLE;
+        while self.recorder.counts().in_flight > 0 && Instant::now() < end && self.take()? != Progress::Ended {
+            self.tick()?;
+        }
+        Ok(())
     }
 
     fn take(&mut self) -> Result<Progress, End> {
