@@ -24,6 +24,8 @@ use super::aligned::AlignedBuf;
 
 /// Most bytes of one write; larger ones gain little by being in a ring.
 pub(crate) const SLOT_BYTES: usize = 128 << 10;
+/// So many queued writes are given to the kernel at once, not with the next wait: the device has nothing to do meanwhile.
+const SUBMIT_AT: usize = 4;
 /// Marks the answer that tells of [`Bell::ring`].
 const BELL: u64 = u64::MAX;
 /// Marks the answers that tell of a descriptor; its number stands below.
@@ -122,6 +124,10 @@ impl WriteRing {
             return None;
         }
         self.free.pop();
+        if self.ring.submission().len() >= SUBMIT_AT {
+            // What the kernel does not take now it is given again with the next wait, which tells why.
+            let _ = self.ring.submit();
+        }
         Some(slot)
     }
 
