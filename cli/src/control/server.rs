@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
 use serde_json::Value;
 use thiserror::Error;
@@ -143,8 +144,17 @@ fn accept_all(claim: &Claim, service: &Arc<dyn Service>, end: &AtomicBool) {
     while !end.load(Ordering::Relaxed) {
         match claim.listener.accept() {
             Ok((stream, _)) => spawn_client(stream, service, &clients),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for_client(&claim.listener),
             Err(_) => std::thread::sleep(TICK),
         }
+    }
+}
+
+/// Until somebody connects, or it is to be looked whether the server is to end.
+fn wait_for_client(listener: &UnixListener) {
+    let tick = Timespec { tv_sec: 0, tv_nsec: TICK.as_nanos() as i64 };
+    if poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&tick)).is_err() {
+        std::thread::sleep(TICK);
     }
 }
 
