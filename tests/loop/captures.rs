@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use captures::{CapturedEntry, Item, Reader, Statistics, Tail};
 use formats::{Entry, Op, PayloadEncoding, Record};
 
-use crate::rig::{LoopDevice, Mounted, Rig, ZramDevice, fio, sh};
+use crate::rig::{LoopDevice, Mounted, Rig, ZramDevice, again, check_whole, fio, sh};
 use crate::scratch;
 use crate::tshark::assert_agrees;
 
@@ -72,6 +72,11 @@ impl Capture {
         let ended = self.end();
         println!("{}", self.said());
         ended
+    }
+
+    /// The same; a capture from which the kernel hid something gives the attempt up.
+    fn interrupt_whole(self) {
+        check_whole(self.interrupt());
     }
 }
 
@@ -183,27 +188,29 @@ fn fill(device: &LoopDevice, octal: &str) {
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn a_mark_stands_behind_what_had_completed() {
-    let dir = scratch();
-    let device = LoopDevice::new(dir.path(), "a", 4);
-    let (file, image) = (dir.path().join("t.pcapng"), dir.path().join("then"));
-    let capture = Capture::start(dir.path(), &[text(&device.path), "-o", text(&file)]);
-    fill(&device, "101");
-    let process = capture.child.id().to_string();
-    let marked = blkecho(&["mark", "between", "--capture", &process]);
-    assert!(marked.status.success(), "{}", String::from_utf8_lossy(&marked.stderr));
-    fill(&device, "102");
-    let refused = blkecho(&["mark", "two\nlines"]);
-    assert_eq!(refused.status.code(), Some(2));
-    assert_eq!(capture.interrupt(), Some(0));
-    for (at, byte) in [("between", b'A'), ("end", b'B')] {
-        let rebuilt = blkecho(&["rebuild", text(&file), "--blank", "--at", at, "-o", text(&image), "--force"]);
-        assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
-        let content = fs::read(&image).expect("an image");
-        assert!(content.len() == 4 << 20 && content.iter().all(|held| *held == byte), "{at}");
-    }
-    let gone = blkecho(&["mark", "late", "--capture", &process]);
-    assert_eq!(gone.status.code(), Some(5), "{}", String::from_utf8_lossy(&gone.stderr));
-    assert!(!Path::new(&format!("/run/blkecho/capture-{process}.lock")).exists());
+    again(|| {
+        let dir = scratch();
+        let device = LoopDevice::new(dir.path(), "a", 4);
+        let (file, image) = (dir.path().join("t.pcapng"), dir.path().join("then"));
+        let capture = Capture::start(dir.path(), &[text(&device.path), "-o", text(&file)]);
+        fill(&device, "101");
+        let process = capture.child.id().to_string();
+        let marked = blkecho(&["mark", "between", "--capture", &process]);
+        assert!(marked.status.success(), "{}", String::from_utf8_lossy(&marked.stderr));
+        fill(&device, "102");
+        let refused = blkecho(&["mark", "two\nlines"]);
+        assert_eq!(refused.status.code(), Some(2));
+        capture.interrupt_whole();
+        for (at, byte) in [("between", b'A'), ("end", b'B')] {
+            let rebuilt = blkecho(&["rebuild", text(&file), "--blank", "--at", at, "-o", text(&image), "--force"]);
+            assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
+            let content = fs::read(&image).expect("an image");
+            assert!(content.len() == 4 << 20 && content.iter().all(|held| *held == byte), "{at}");
+        }
+        let gone = blkecho(&["mark", "late", "--capture", &process]);
+        assert_eq!(gone.status.code(), Some(5), "{}", String::from_utf8_lossy(&gone.stderr));
+        assert!(!Path::new(&format!("/run/blkecho/capture-{process}.lock")).exists());
+    });
 }
 
 /// A busy kernel does not show the issue or the end of every command (decision 0005). A capture tells of how many, and is
@@ -275,65 +282,76 @@ fn every_write_is_in_the_file_with_its_payload() {
 #[test]
 #[ignore = "needs root, eBPF, loop devices and tshark"]
 fn tshark_says_the_same_of_every_command() {
-    let dir = scratch();
-    let (device, file) = (LoopDevice::new(dir.path(), "disk", 512), dir.path().join("t.pcapng"));
-    let capture = Capture::start(dir.path(), &[text(&device.path), "-o", text(&file)]);
-    sh(&format!("mkfs.ext4 -q -F {}", device.path.display()));
-    let mounted = Mounted::new(&device.path, dir.path().join("mnt"));
-    sh(&format!(
-        "cd {}; for i in 1 2 3 4 5; do head -c 300000 /dev/urandom > $i; sync; done; rm 3",
-        mounted.at.display()
-    ));
-    mounted.unmount();
-    sh(&format!("fallocate -p -o 1M -l 64K {0} || true; blkdiscard -z -o 64M -l 1M {0}", device.path.display()));
-    assert_eq!(capture.interrupt(), Some(0));
-    let compared = assert_agrees(&file);
-    assert!(compared.commands > 50 && compared.failed == 0, "{compared:?}");
-    let shown = blkecho(&["show", "--json", text(&file)]);
-    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
-    let told = String::from_utf8(shown.stdout).expect("text");
-    assert_eq!(told.lines().filter(|line| line.contains("\"type\":\"command\"")).count(), compared.commands);
-    let live = sh(&format!("cat {} | tshark -n -r - -T fields -e frame.number | wc -l", file.display()));
-    assert_eq!(live.parse(), Ok(compared.packets), "from a pipe");
+    again(|| {
+        let dir = scratch();
+        let (device, file) = (LoopDevice::new(dir.path(), "disk", 512), dir.path().join("t.pcapng"));
+        let capture = Capture::start(dir.path(), &[text(&device.path), "-o", text(&file)]);
+        sh(&format!("mkfs.ext4 -q -F {}", device.path.display()));
+        let mounted = Mounted::new(&device.path, dir.path().join("mnt"));
+        sh(&format!(
+            "cd {}; for i in 1 2 3 4 5; do head -c 300000 /dev/urandom > $i; sync; done; rm 3",
+            mounted.at.display()
+        ));
+        mounted.unmount();
+        sh(&format!("fallocate -p -o 1M -l 64K {0} || true; blkdiscard -z -o 64M -l 1M {0}", device.path.display()));
+        capture.interrupt_whole();
+        let compared = assert_agrees(&file);
+        assert!(compared.commands > 50 && compared.failed == 0, "{compared:?}");
+        let shown = blkecho(&["show", "--json", text(&file)]);
+        assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+        let told = String::from_utf8(shown.stdout).expect("text");
+        assert_eq!(told.lines().filter(|line| line.contains("\"type\":\"command\"")).count(), compared.commands);
+        let live = sh(&format!("cat {} | tshark -n -r - -T fields -e frame.number | wc -l", file.display()));
+        assert_eq!(live.parse(), Ok(compared.packets), "from a pipe");
+    });
 }
 
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn a_killed_capture_is_readable_up_to_its_tail() {
-    let dir = scratch();
-    let (device, file) = (LoopDevice::new(dir.path(), "disk", 64), dir.path().join("t.pcapng"));
-    for options in [&[][..], &["--zstd=1"]] {
-        let arguments = [&[text(&device.path), "-o", text(&file), "--force"], options].concat();
-        let mut capture = Capture::start(dir.path(), &arguments);
-        let mut load = Command::new("fio")
-            .args(["--name=t", "--direct=1", "--rw=randwrite", "--bsrange=4k-256k", "--iodepth=4", "--ioengine=libaio"])
-            .args(["--size=64m", "--time_based", "--runtime=30", "--rate=50m", "--output=/dev/null"])
-            .arg(format!("--filename={}", device.path.display()))
-            .spawn()
-            .expect("fio runs");
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while fs::metadata(&file).map_or(0, |file| file.len()) < 20 << 20 {
-            assert!(Instant::now() < deadline);
-            std::thread::sleep(Duration::from_millis(20));
+    again(|| {
+        let dir = scratch();
+        let (device, file) = (LoopDevice::new(dir.path(), "disk", 64), dir.path().join("t.pcapng"));
+        for options in [&[][..], &["--zstd=1"]] {
+            let arguments = [&[text(&device.path), "-o", text(&file), "--force"], options].concat();
+            let mut capture = Capture::start(dir.path(), &arguments);
+            let mut load = Command::new("fio")
+                .args([
+                    "--name=t",
+                    "--direct=1",
+                    "--rw=randwrite",
+                    "--bsrange=4k-256k",
+                    "--iodepth=4",
+                    "--ioengine=libaio",
+                ])
+                .args(["--size=64m", "--time_based", "--runtime=30", "--rate=50m", "--output=/dev/null"])
+                .arg(format!("--filename={}", device.path.display()))
+                .spawn()
+                .expect("fio runs");
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while fs::metadata(&file).map_or(0, |file| file.len()) < 20 << 20 {
+                assert!(Instant::now() < deadline);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            capture.signal("KILL");
+            capture.end();
+            load.kill().and_then(|()| load.wait()).expect("fio ends");
+            // As a crash of the host in the middle of a write would leave it.
+            let len = fs::metadata(&file).expect("a file").len();
+            File::options().write(true).open(&file).and_then(|file| file.set_len(len - 777)).expect("cut");
+            let contents = Contents::of(&file);
+            assert!(contents.records().count() > 50 && contents.statistics().is_none());
+            let seqs: Vec<u64> = contents.records().map(|(record, _)| record.seq.0).collect();
+            assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seqs:?}");
+            let info = blkecho(&["info", text(&file)]);
+            assert!(info.status.success() && String::from_utf8_lossy(&info.stdout).contains("not in order"));
+            let shown = blkecho(&["show", text(&file)]);
+            assert!(shown.status.success());
+            assert_eq!(String::from_utf8_lossy(&shown.stdout).lines().count(), contents.items.len());
         }
-        capture.signal("KILL");
-        capture.end();
-        load.kill().and_then(|()| load.wait()).expect("fio ends");
-        // As a crash of the host in the middle of a write would leave it.
-        let len = fs::metadata(&file).expect("a file").len();
-        File::options().write(true).open(&file).and_then(|file| file.set_len(len - 777)).expect("cut");
-        let contents = Contents::of(&file);
-        assert!(contents.records().count() > 50 && contents.statistics().is_none());
-        let seqs: Vec<u64> = contents.records().map(|(record, _)| record.seq.0).collect();
-        assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seqs:?}");
-        let info = blkecho(&["info", text(&file)]);
-        assert!(info.status.success() && String::from_utf8_lossy(&info.stdout).contains("not in order"));
-        let shown = blkecho(&["show", text(&file)]);
-        assert!(shown.status.success());
-        assert_eq!(String::from_utf8_lossy(&shown.stdout).lines().count(), contents.items.len());
-    }
-    // A probe that nobody reads ends with its reader.
-    assert!(!sh("ls /sys/fs/bpf/blkecho 2>/dev/null || true").contains("capture-"));
+        // A probe that nobody reads ends with its reader.
+        assert!(!sh("ls /sys/fs/bpf/blkecho 2>/dev/null || true").contains("capture-"));
+    });
 }
 
 /// The parts of a chain, in order.
@@ -347,118 +365,126 @@ fn parts(dir: &Path) -> Vec<PathBuf> {
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn parts_follow_each_other_within_their_limits() {
-    let dir = scratch();
-    let (device, folder) = (LoopDevice::new(dir.path(), "disk", 64), dir.path().join("parts"));
-    fs::create_dir(&folder).expect("a folder");
-    let file = folder.join("t.pcapng");
-    let common = [text(&device.path), "-o", text(&file), "--rotate-size", "4M"];
-    let capture = Capture::start(dir.path(), &common);
-    let load = "--rw=randwrite --bs=64k --iodepth=4 --ioengine=libaio --size=64m --io_size=20m --rate=60m";
-    fio(&device.path, load);
-    assert_eq!(capture.interrupt(), Some(0));
-    let found = parts(&folder);
-    assert!(found.len() >= 5 && found[0].ends_with("t-000001.pcapng"), "{found:?}");
-    assert!(found.iter().all(|part| fs::metadata(part).expect("a part").len() <= 4 << 20));
-    let all: Vec<Contents> = found.iter().map(|part| Contents::of(part)).collect();
-    assert!(all.iter().zip(1..).all(|(part, number)| part.part == number && part.statistics().is_some()));
-    let counts: Vec<u64> = all.iter().map(|part| part.statistics().map_or(0, |end| end.records)).collect();
-    assert_eq!(counts.iter().sum::<u64>(), 320);
-    let seqs: Vec<u64> = all.iter().flat_map(|part| part.records().map(|(record, _)| record.seq.0)).collect();
-    assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1) && seqs.len() == 320, "{seqs:?}");
-    assert_rebuilds(dir.path(), &device, 0, &found);
-    // Not over them, unless it is said; then within a limit in all.
-    let refused = blkecho(&[&["capture"], &common[..]].concat());
-    assert_eq!(refused.status.code(), Some(6), "{}", String::from_utf8_lossy(&refused.stderr));
-    let capture = Capture::start(dir.path(), &[&common[..], &["--force", "--max-size", "10M"]].concat());
-    fio(&device.path, load);
-    assert_eq!(capture.interrupt(), Some(0));
-    let found = parts(&folder);
-    let size: u64 = found.iter().map(|part| fs::metadata(part).expect("a part").len()).sum();
-    assert!(size <= 10 << 20 && size > 5 << 20 && !found[0].ends_with("t-000001.pcapng"), "{size} {found:?}");
-    // And by time.
-    let capture = Capture::start(
-        dir.path(),
-        &[text(&device.path), "-o", text(&folder.join("s.pcapng")), "--rotate-time", "500ms"],
-    );
-    fio(&device.path, "--rw=write --bs=4k --ioengine=libaio --size=64m --time_based --runtime=3 --rate_iops=50");
-    assert_eq!(capture.interrupt(), Some(0));
-    let by_time = parts(&folder).into_iter().filter(|part| text(part).contains("s-0")).count();
-    assert!((3..=9).contains(&by_time), "{by_time}");
+    again(|| {
+        let dir = scratch();
+        let (device, folder) = (LoopDevice::new(dir.path(), "disk", 64), dir.path().join("parts"));
+        fs::create_dir(&folder).expect("a folder");
+        let file = folder.join("t.pcapng");
+        let common = [text(&device.path), "-o", text(&file), "--rotate-size", "4M"];
+        let capture = Capture::start(dir.path(), &common);
+        let load = "--rw=randwrite --bs=64k --iodepth=4 --ioengine=libaio --size=64m --io_size=20m --rate=60m";
+        fio(&device.path, load);
+        capture.interrupt_whole();
+        let found = parts(&folder);
+        assert!(found.len() >= 5 && found[0].ends_with("t-000001.pcapng"), "{found:?}");
+        assert!(found.iter().all(|part| fs::metadata(part).expect("a part").len() <= 4 << 20));
+        let all: Vec<Contents> = found.iter().map(|part| Contents::of(part)).collect();
+        assert!(all.iter().zip(1..).all(|(part, number)| part.part == number && part.statistics().is_some()));
+        let counts: Vec<u64> = all.iter().map(|part| part.statistics().map_or(0, |end| end.records)).collect();
+        assert_eq!(counts.iter().sum::<u64>(), 320);
+        let seqs: Vec<u64> = all.iter().flat_map(|part| part.records().map(|(record, _)| record.seq.0)).collect();
+        assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1) && seqs.len() == 320, "{seqs:?}");
+        assert_rebuilds(dir.path(), &device, 0, &found);
+        // Not over them, unless it is said; then within a limit in all.
+        let refused = blkecho(&[&["capture"], &common[..]].concat());
+        assert_eq!(refused.status.code(), Some(6), "{}", String::from_utf8_lossy(&refused.stderr));
+        let capture = Capture::start(dir.path(), &[&common[..], &["--force", "--max-size", "10M"]].concat());
+        fio(&device.path, load);
+        capture.interrupt_whole();
+        let found = parts(&folder);
+        let size: u64 = found.iter().map(|part| fs::metadata(part).expect("a part").len()).sum();
+        assert!(size <= 10 << 20 && size > 5 << 20 && !found[0].ends_with("t-000001.pcapng"), "{size} {found:?}");
+        // And by time.
+        let capture = Capture::start(
+            dir.path(),
+            &[text(&device.path), "-o", text(&folder.join("s.pcapng")), "--rotate-time", "500ms"],
+        );
+        fio(&device.path, "--rw=write --bs=4k --ioengine=libaio --size=64m --time_based --runtime=3 --rate_iops=50");
+        capture.interrupt_whole();
+        let by_time = parts(&folder).into_iter().filter(|part| text(part).contains("s-0")).count();
+        assert!((3..=9).contains(&by_time), "{by_time}");
+    });
 }
 
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn a_full_disk_is_told_and_what_was_written_stays() {
-    let dir = scratch();
-    let (device, store) = (LoopDevice::new(dir.path(), "disk", 64), LoopDevice::new(dir.path(), "store", 24));
-    sh(&format!("mkfs.ext4 -q -F {}", store.path.display()));
-    let mounted = Mounted::new(&store.path, dir.path().join("mnt"));
-    let file = mounted.at.join("t.pcapng");
-    let mut capture = Capture::start(dir.path(), &[text(&device.path), "-o", text(&file)]);
-    fio(&device.path, "--rw=write --bs=64k --iodepth=1 --ioengine=libaio --size=64m --io_size=40m --rate=80m");
-    assert_eq!(capture.end(), Some(1), "{}", capture.said());
-    let said = capture.said();
-    assert!(said.contains("No space left on device") && said.contains("which can be read"), "{said}");
-    let contents = Contents::of(&file);
-    let records = contents.records().count();
-    assert!(records > 50 && contents.tail.is_none(), "{records}");
-    assert!(said.contains(&format!("{records} commands are in the capture")), "{records}: {said}");
-    if let Some(statistics) = contents.statistics() {
-        assert!(statistics.records == records as u64 && statistics.lost.unwritten > 0, "{statistics:?}");
-    }
-    // Within a limit nothing fails: the capture is full.
-    let mut capture =
-        Capture::start(dir.path(), &[text(&device.path), "-o", text(&file), "--force", "--max-size", "5M"]);
-    fio(&device.path, "--rw=write --bs=64k --iodepth=1 --ioengine=libaio --size=64m --io_size=10m --rate=80m");
-    assert_eq!(capture.end(), Some(0), "{}", capture.said());
-    let len = fs::metadata(&file).expect("a file").len();
-    assert!(len <= 5 << 20 && len > 4 << 20 && Contents::of(&file).statistics().is_some(), "{len}");
-    mounted.unmount();
+    again(|| {
+        let dir = scratch();
+        let (device, store) = (LoopDevice::new(dir.path(), "disk", 64), LoopDevice::new(dir.path(), "store", 24));
+        sh(&format!("mkfs.ext4 -q -F {}", store.path.display()));
+        let mounted = Mounted::new(&store.path, dir.path().join("mnt"));
+        let file = mounted.at.join("t.pcapng");
+        let mut capture = Capture::start(dir.path(), &[text(&device.path), "-o", text(&file)]);
+        fio(&device.path, "--rw=write --bs=64k --iodepth=1 --ioengine=libaio --size=64m --io_size=40m --rate=80m");
+        assert_eq!(capture.end(), Some(1), "{}", capture.said());
+        let said = capture.said();
+        assert!(said.contains("No space left on device") && said.contains("which can be read"), "{said}");
+        let contents = Contents::of(&file);
+        let records = contents.records().count();
+        assert!(records > 50 && contents.tail.is_none(), "{records}");
+        assert!(said.contains(&format!("{records} commands are in the capture")), "{records}: {said}");
+        if let Some(statistics) = contents.statistics() {
+            assert!(statistics.records == records as u64 && statistics.lost.unwritten > 0, "{statistics:?}");
+        }
+        // Within a limit nothing fails: the capture is full.
+        let mut capture =
+            Capture::start(dir.path(), &[text(&device.path), "-o", text(&file), "--force", "--max-size", "5M"]);
+        fio(&device.path, "--rw=write --bs=64k --iodepth=1 --ioengine=libaio --size=64m --io_size=10m --rate=80m");
+        assert_eq!(capture.end(), Some(0), "{}", capture.said());
+        let len = fs::metadata(&file).expect("a file").len();
+        assert!(len <= 5 << 20 && len > 4 << 20 && Contents::of(&file).statistics().is_some(), "{len}");
+        mounted.unmount();
+    });
 }
 
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn filters_and_limits_of_payload_hold() {
-    let dir = scratch();
-    let (device, file) = (LoopDevice::new(dir.path(), "disk", 32), dir.path().join("t.pcapng"));
-    sh(&format!("yes secretsecret | head -c 1M > {}/secret", dir.path().display()));
-    let write = || {
-        let (from, to) = (dir.path().join("secret"), device.path.display());
-        sh(&format!("dd if={} of={to} bs=4k count=50 oflag=direct conv=notrunc status=none", from.display()));
-        sh(&format!("blkdiscard -o 16M -l 1M {to}"));
-    };
-    let run = |options: &[&str]| {
-        let capture =
-            Capture::start(dir.path(), &[&[text(&device.path), "-o", text(&file), "--force"], options].concat());
-        write();
-        assert_eq!(capture.interrupt(), Some(0));
-        Contents::of(&file)
-    };
-    let holds_secret = || fs::read(&file).expect("a file").windows(12).any(|bytes| bytes == b"secretsecret");
-    let all = run(&[]);
-    assert_eq!(all.records().count(), 51);
-    assert!(holds_secret());
-    let without = run(&["--no-payload"]);
-    assert_eq!(without.records().count(), 51);
-    assert!(without.records().all(|(_, entry)| entry.content.is_empty() && entry.missing == 0) && !holds_secret());
-    assert!(without.statistics().is_some_and(|end| end.lost.is_nothing()));
-    let cut = run(&["--snap-len", "10"]);
-    assert!(cut.records().all(|(r, entry)| r.op != Op::Write || (entry.content.len(), entry.missing) == (10, 4086)));
-    assert!(!holds_secret());
-    let range = run(&["--lba", "80-159"]);
-    assert_eq!(range.records().count(), 10);
-    assert!(range.records().all(|(record, _)| (80..160).contains(&(record.range.offset / 512))));
-    assert_eq!(range.statistics().map(|end| end.filtered.range), Some(41));
-    let op = run(&["--op", "discard"]);
-    assert!(op.records().count() == 1 && op.records().all(|(record, _)| record.op == Op::Discard));
-    let shown = |options: &[&str]| {
-        run(&[]);
-        let output = blkecho(&[&["show", text(&file)], options].concat());
-        String::from_utf8(output.stdout).expect("text").lines().filter(|line| !line.contains(" end: ")).count()
-    };
-    assert_eq!(shown(&["--op", "discard"]), 1);
-    assert_eq!(shown(&["--lba", "80-159"]), 10);
-    assert_eq!(shown(&["--failed"]), 0);
+    again(|| {
+        let dir = scratch();
+        let (device, file) = (LoopDevice::new(dir.path(), "disk", 32), dir.path().join("t.pcapng"));
+        sh(&format!("yes secretsecret | head -c 1M > {}/secret", dir.path().display()));
+        let write = || {
+            let (from, to) = (dir.path().join("secret"), device.path.display());
+            sh(&format!("dd if={} of={to} bs=4k count=50 oflag=direct conv=notrunc status=none", from.display()));
+            sh(&format!("blkdiscard -o 16M -l 1M {to}"));
+        };
+        let run = |options: &[&str]| {
+            let capture =
+                Capture::start(dir.path(), &[&[text(&device.path), "-o", text(&file), "--force"], options].concat());
+            write();
+            capture.interrupt_whole();
+            Contents::of(&file)
+        };
+        let holds_secret = || fs::read(&file).expect("a file").windows(12).any(|bytes| bytes == b"secretsecret");
+        let all = run(&[]);
+        assert_eq!(all.records().count(), 51);
+        assert!(holds_secret());
+        let without = run(&["--no-payload"]);
+        assert_eq!(without.records().count(), 51);
+        assert!(without.records().all(|(_, entry)| entry.content.is_empty() && entry.missing == 0) && !holds_secret());
+        assert!(without.statistics().is_some_and(|end| end.lost.is_nothing()));
+        let cut = run(&["--snap-len", "10"]);
+        assert!(
+            cut.records().all(|(r, entry)| r.op != Op::Write || (entry.content.len(), entry.missing) == (10, 4086))
+        );
+        assert!(!holds_secret());
+        let range = run(&["--lba", "80-159"]);
+        assert_eq!(range.records().count(), 10);
+        assert!(range.records().all(|(record, _)| (80..160).contains(&(record.range.offset / 512))));
+        assert_eq!(range.statistics().map(|end| end.filtered.range), Some(41));
+        let op = run(&["--op", "discard"]);
+        assert!(op.records().count() == 1 && op.records().all(|(record, _)| record.op == Op::Discard));
+        let shown = |options: &[&str]| {
+            run(&[]);
+            let output = blkecho(&[&["show", text(&file)], options].concat());
+            String::from_utf8(output.stdout).expect("text").lines().filter(|line| !line.contains(" end: ")).count()
+        };
+        assert_eq!(shown(&["--op", "discard"]), 1);
+        assert_eq!(shown(&["--lba", "80-159"]), 10);
+        assert_eq!(shown(&["--failed"]), 0);
+    });
 }
 
 #[test]
@@ -497,30 +523,32 @@ fn what_would_feed_on_itself_or_overwrite_is_refused() {
 #[test]
 #[ignore = "needs root, eBPF, loop devices and zram"]
 fn a_capture_goes_beside_an_agent_and_into_a_pipe_that_ends() {
-    let dir = scratch();
-    let device = ZramDevice::new(32);
-    let rig = Rig::start("beside", &[&device.path], |_| {});
-    rig.wait("the link", |status| status.peer == "UpToDate");
-    let file = dir.path().join("t.pcapng");
-    let capture = Capture::start(dir.path(), &[text(&device.path), "-o", text(&file)]);
-    fio(&device.path, "--rw=randwrite --bs=4k --iodepth=4 --ioengine=libaio --size=32m --io_size=4m");
-    assert_eq!(capture.interrupt(), Some(0));
-    assert_in_order(&Contents::of(&file));
-    assert_eq!(Contents::of(&file).records().count(), 1024);
-    rig.assert_identical();
-    drop(rig);
-    // A reader that has seen enough.
-    let mut command = Command::new(program());
-    command.args(["capture", text(&device.path), "-o", "-", "--duration", "20s"]).stdout(Stdio::piped());
-    let mut child = command.stderr(Stdio::piped()).spawn().expect("the program runs");
-    let mut head = [0; 100];
-    let begun = std::io::Read::read_exact(child.stdout.as_mut().expect("a pipe"), &mut head);
-    if let Err(error) = begun {
+    again(|| {
+        let dir = scratch();
+        let device = ZramDevice::new(32);
+        let rig = Rig::start("beside", &[&device.path], |_| {});
+        rig.wait("the link", |status| status.peer == "UpToDate");
+        let file = dir.path().join("t.pcapng");
+        let capture = Capture::start(dir.path(), &[text(&device.path), "-o", text(&file)]);
+        fio(&device.path, "--rw=randwrite --bs=4k --iodepth=4 --ioengine=libaio --size=32m --io_size=4m");
+        capture.interrupt_whole();
+        assert_in_order(&Contents::of(&file));
+        assert_eq!(Contents::of(&file).records().count(), 1024);
+        rig.assert_identical();
+        drop(rig);
+        // A reader that has seen enough.
+        let mut command = Command::new(program());
+        command.args(["capture", text(&device.path), "-o", "-", "--duration", "20s"]).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program runs");
+        let mut head = [0; 100];
+        let begun = std::io::Read::read_exact(child.stdout.as_mut().expect("a pipe"), &mut head);
+        if let Err(error) = begun {
+            let ended = child.wait_with_output().expect("an end");
+            panic!("no beginning ({error}): {}", String::from_utf8_lossy(&ended.stderr));
+        }
+        drop(child.stdout.take());
+        fio(&device.path, "--rw=write --bs=64k --ioengine=libaio --size=32m --io_size=4m");
         let ended = child.wait_with_output().expect("an end");
-        panic!("no beginning ({error}): {}", String::from_utf8_lossy(&ended.stderr));
-    }
-    drop(child.stdout.take());
-    fio(&device.path, "--rw=write --bs=64k --ioengine=libaio --size=32m --io_size=4m");
-    let ended = child.wait_with_output().expect("an end");
-    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+        assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    });
 }

@@ -11,7 +11,7 @@ use formats::Op;
 
 use crate::captures::Contents;
 use crate::crashes::{Capture, Scene, blkecho, copy_files, program};
-use crate::rig::{LoopDevice, fio, sh};
+use crate::rig::{LoopDevice, again, fio, sh};
 use crate::scratch;
 
 fn convert(arguments: &[&str]) {
@@ -79,43 +79,47 @@ fn btreplay(dir: &Path, done: impl Fn() -> bool) {
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn btreplay_writes_what_was_written() {
-    let scene = writes();
-    convert(&[&scene.capture, "--to", "blktrace", "-o", &scene.path("t.blktrace.0")]);
-    let dir = scene.dir.path();
-    sh(&format!("cd {} && btrecord t && blkparse -q -i t -f '%a\\n' | sort | uniq -c", dir.display()));
-    let expected = written(Path::new(&scene.capture));
-    let path = replayed(&scene, |target| {
-        let name = target.file_name().expect("a name").to_string_lossy();
-        fs::write(dir.join("map"), format!("t {name}\n")).expect("a map");
-        // The numbers of a loop device go on from one use to the next.
-        let before = sectors_written(&name);
-        let since = || (sectors_written(&name) - before) * 512;
-        for _ in 0..3 {
-            btreplay(dir, || since() >= expected.0);
-            if since() > 0 {
-                break;
+    again(|| {
+        let scene = writes();
+        convert(&[&scene.capture, "--to", "blktrace", "-o", &scene.path("t.blktrace.0")]);
+        let dir = scene.dir.path();
+        sh(&format!("cd {} && btrecord t && blkparse -q -i t -f '%a\\n' | sort | uniq -c", dir.display()));
+        let expected = written(Path::new(&scene.capture));
+        let path = replayed(&scene, |target| {
+            let name = target.file_name().expect("a name").to_string_lossy();
+            fs::write(dir.join("map"), format!("t {name}\n")).expect("a map");
+            // The numbers of a loop device go on from one use to the next.
+            let before = sectors_written(&name);
+            let since = || (sectors_written(&name) - before) * 512;
+            for _ in 0..3 {
+                btreplay(dir, || since() >= expected.0);
+                if since() > 0 {
+                    break;
+                }
             }
-        }
+        });
+        let said = fs::read_to_string(dir.join("btreplay.log")).expect("a log");
+        assert!(!said.contains("failure") && !said.contains("ailed"), "{said}");
+        assert_eq!(written(&path), expected, "{said}");
     });
-    let said = fs::read_to_string(dir.join("btreplay.log")).expect("a log");
-    assert!(!said.contains("failure") && !said.contains("ailed"), "{said}");
-    assert_eq!(written(&path), expected, "{said}");
 }
 
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn fio_writes_and_flushes_what_was_written_and_flushed() {
-    let scene = writes();
-    let log = scene.path("log");
-    convert(&[&scene.capture, "--to", "fio", "-o", &log]);
-    let path = replayed(&scene, |target| {
-        let options = "--ioengine=psync --replay_no_stall=1 --direct=1 --output=/dev/null";
-        sh(&format!("fio --name=t --read_iolog={log} --replay_redirect={} {options}", target.display()));
+    again(|| {
+        let scene = writes();
+        let log = scene.path("log");
+        convert(&[&scene.capture, "--to", "fio", "-o", &log]);
+        let path = replayed(&scene, |target| {
+            let options = "--ioengine=psync --replay_no_stall=1 --direct=1 --output=/dev/null";
+            sh(&format!("fio --name=t --read_iolog={log} --replay_redirect={} {options}", target.display()));
+        });
+        assert_eq!(written(&path), written(Path::new(&scene.capture)));
+        let flushes = |path: &Path| Contents::of(path).records().filter(|(record, _)| record.op == Op::Flush).count();
+        let ours = flushes(Path::new(&scene.capture));
+        assert!(ours > 10 && flushes(&path) >= ours, "{} flushes, {ours} captured", flushes(&path));
     });
-    assert_eq!(written(&path), written(Path::new(&scene.capture)));
-    let flushes = |path: &Path| Contents::of(path).records().filter(|(record, _)| record.op == Op::Flush).count();
-    let ours = flushes(Path::new(&scene.capture));
-    assert!(ours > 10 && flushes(&path) >= ours, "{} flushes, {ours} captured", flushes(&path));
 }
 
 /// An independent reader of the log of dm-log-writes: does to `image` what stands there, and answers the texts of its marks.
@@ -149,24 +153,26 @@ fn apply_log(log: &Path, image: &Path) -> Vec<String> {
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn a_log_of_dm_log_writes_holds_all_of_an_ext4() {
-    let scene = Scene::ext4(16, |_| {}, copy_files);
-    let (log, image, again) = (scene.path("log"), scene.path("image"), scene.path("log-again"));
-    convert(&[&scene.capture, "--to", "dm-log-writes", "-o", &log]);
-    sh(&format!("cp --sparse=always {} {image}", scene.base));
-    assert_eq!(apply_log(Path::new(&log), Path::new(&image)), [""; 0]);
-    sh(&format!("cmp {image} {}", scene.device.image.display()));
-    let back = scene.path("back.pcapng");
-    convert(&[&log, "--from", "dm-log-writes", "-o", &back]);
-    let rebuilt = scene.path("rebuilt");
-    let (code, told) = blkecho(&["rebuild", &back, "--base", &scene.base, "-o", &rebuilt, "--json"]);
-    assert_eq!(code, 0, "the log does not tell the size, the base does: {told:#}");
-    sh(&format!("cmp {rebuilt} {}", scene.device.image.display()));
-    let fsck = "e2fsck -y -E journal_only {}; e2fsck -fn {}";
-    let work = scene.dir.path().display().to_string();
-    let arguments =
-        ["explore", &back, "--base", &scene.base, "--check", fsck, "--work-dir", &work, "--samples", "4", "--json"];
-    let (code, told) = blkecho(&arguments);
-    assert_eq!(code, 0, "the order of the log is one in which it became durable: {told:#}");
-    convert(&[&back, "--to", "dm-log-writes", "-o", &again]);
-    sh(&format!("cmp {log} {again}"));
+    again(|| {
+        let scene = Scene::ext4(16, |_| {}, copy_files);
+        let (log, image, again) = (scene.path("log"), scene.path("image"), scene.path("log-again"));
+        convert(&[&scene.capture, "--to", "dm-log-writes", "-o", &log]);
+        sh(&format!("cp --sparse=always {} {image}", scene.base));
+        assert_eq!(apply_log(Path::new(&log), Path::new(&image)), [""; 0]);
+        sh(&format!("cmp {image} {}", scene.device.image.display()));
+        let back = scene.path("back.pcapng");
+        convert(&[&log, "--from", "dm-log-writes", "-o", &back]);
+        let rebuilt = scene.path("rebuilt");
+        let (code, told) = blkecho(&["rebuild", &back, "--base", &scene.base, "-o", &rebuilt, "--json"]);
+        assert_eq!(code, 0, "the log does not tell the size, the base does: {told:#}");
+        sh(&format!("cmp {rebuilt} {}", scene.device.image.display()));
+        let fsck = "e2fsck -y -E journal_only {}; e2fsck -fn {}";
+        let work = scene.dir.path().display().to_string();
+        let arguments =
+            ["explore", &back, "--base", &scene.base, "--check", fsck, "--work-dir", &work, "--samples", "4", "--json"];
+        let (code, told) = blkecho(&arguments);
+        assert_eq!(code, 0, "the order of the log is one in which it became durable: {told:#}");
+        convert(&[&back, "--to", "dm-log-writes", "-o", &again]);
+        sh(&format!("cmp {log} {again}"));
+    });
 }

@@ -11,7 +11,7 @@ use formats::{Entry, Op, OpFlags, Seq};
 use serde_json::Value;
 
 use crate::captures::{Contents, apply};
-use crate::rig::{LoopDevice, Mounted, fio, sh};
+use crate::rig::{LoopDevice, Mounted, again, check_whole, fio, sh};
 use crate::scratch;
 
 /// Replays the journal as a mount would (which `-n` alone leaves out), then looks at everything.
@@ -55,7 +55,7 @@ impl Capture {
 
     pub(crate) fn end(mut self) {
         sh(&format!("kill -INT {}", self.child.id()));
-        assert!(self.child.wait().expect("an end").success(), "nothing was lost");
+        check_whole(self.child.wait().expect("an end").code());
     }
 }
 
@@ -126,29 +126,31 @@ pub(crate) fn copy_files(at: &Path) {
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn an_ext4_has_no_failing_crash_state_and_is_rebuilt() {
-    let scene = Scene::ext4(32, |_| {}, copy_files);
-    let (code, told) = scene.explore(&scene.capture, FSCK, &["--samples", "16"]);
-    assert_eq!((code, &told["failing"]), (0, &Value::Null), "{told:#}");
-    assert!(told["barriers"].as_u64() > Some(10) && told["states"].as_u64() > Some(100), "{told:#}");
-    let image = scene.path("image");
-    let (code, told) = blkecho(&["rebuild", &scene.capture, "--base", &scene.base, "-o", &image, "--json"]);
-    assert_eq!((code, &told["holes"]), (0, &0.into()));
-    sh(&format!("cmp {image} {}", scene.device.image.display()));
-    // The same with a disk whose flushes cover nothing.
-    let broken = scene.path("broken.pcapng");
-    without_barriers(&scene.capture, &broken);
-    let bad = scene.path("bad");
-    let (code, told) = scene.explore(&broken, FSCK, &["--samples", "20", "-o", &bad]);
-    assert_eq!(code, 3, "{told:#}");
-    let lost = told["failing"]["difference"][0]["seq"].as_u64().expect("it names the command");
-    let original = Contents::of(Path::new(&scene.capture));
-    let original = original.records().find(|(record, _)| record.seq.0 == lost).map(|(record, _)| record.op);
-    assert_eq!(original, Some(Op::Write), "what was lost or torn: {told:#}");
-    assert_eq!(told["failing"]["minimal"], true, "{told:#}");
-    // What was kept to look at is the failing state.
-    assert!(fs::metadata(&bad).is_ok_and(|meta| meta.len() == 32 << 20));
-    let check = FSCK.replace("{}", &bad);
-    assert!(!Command::new("sh").args(["-c", &check]).output().expect("it runs").status.success());
+    again(|| {
+        let scene = Scene::ext4(32, |_| {}, copy_files);
+        let (code, told) = scene.explore(&scene.capture, FSCK, &["--samples", "16"]);
+        assert_eq!((code, &told["failing"]), (0, &Value::Null), "{told:#}");
+        assert!(told["barriers"].as_u64() > Some(10) && told["states"].as_u64() > Some(100), "{told:#}");
+        let image = scene.path("image");
+        let (code, told) = blkecho(&["rebuild", &scene.capture, "--base", &scene.base, "-o", &image, "--json"]);
+        assert_eq!((code, &told["holes"]), (0, &0.into()));
+        sh(&format!("cmp {image} {}", scene.device.image.display()));
+        // The same with a disk whose flushes cover nothing.
+        let broken = scene.path("broken.pcapng");
+        without_barriers(&scene.capture, &broken);
+        let bad = scene.path("bad");
+        let (code, told) = scene.explore(&broken, FSCK, &["--samples", "20", "-o", &bad]);
+        assert_eq!(code, 3, "{told:#}");
+        let lost = told["failing"]["difference"][0]["seq"].as_u64().expect("it names the command");
+        let original = Contents::of(Path::new(&scene.capture));
+        let original = original.records().find(|(record, _)| record.seq.0 == lost).map(|(record, _)| record.op);
+        assert_eq!(original, Some(Op::Write), "what was lost or torn: {told:#}");
+        assert_eq!(told["failing"]["minimal"], true, "{told:#}");
+        // What was kept to look at is the failing state.
+        assert!(fs::metadata(&bad).is_ok_and(|meta| meta.len() == 32 << 20));
+        let check = FSCK.replace("{}", &bad);
+        assert!(!Command::new("sh").args(["-c", &check]).output().expect("it runs").status.success());
+    });
 }
 
 /// Numbers that only their seed decides (SplitMix64).
@@ -163,27 +165,29 @@ fn random(state: &mut u64) -> u64 {
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn two_hundred_moments_of_an_ext4_equal_a_naive_replay() {
-    let scene = Scene::ext4(16, |_| {}, copy_files);
-    let records = Contents::of(Path::new(&scene.capture));
-    let last = records.records().map(|(record, _)| record.seq.0).last().expect("something was captured");
-    let mut seed = 200;
-    let mut places: Vec<u64> = (0..200).map(|_| 1 + random(&mut seed) % last).collect();
-    places.sort_unstable();
-    let (naive, image) = (scene.path("naive"), scene.path("image"));
-    sh(&format!("cp --sparse=always {} {naive}", scene.base));
-    let kept = File::options().read(true).write(true).open(&naive).expect("a copy");
-    let mut steps = records.records().peekable();
-    for place in places {
-        while let Some((record, entry)) = steps.next_if(|(record, _)| record.seq.0 <= place) {
-            apply(&kept, record, entry);
+    again(|| {
+        let scene = Scene::ext4(16, |_| {}, copy_files);
+        let records = Contents::of(Path::new(&scene.capture));
+        let last = records.records().map(|(record, _)| record.seq.0).last().expect("something was captured");
+        let mut seed = 200;
+        let mut places: Vec<u64> = (0..200).map(|_| 1 + random(&mut seed) % last).collect();
+        places.sort_unstable();
+        let (naive, image) = (scene.path("naive"), scene.path("image"));
+        sh(&format!("cp --sparse=always {} {naive}", scene.base));
+        let kept = File::options().read(true).write(true).open(&naive).expect("a copy");
+        let mut steps = records.records().peekable();
+        for place in places {
+            while let Some((record, entry)) = steps.next_if(|(record, _)| record.seq.0 <= place) {
+                apply(&kept, record, entry);
+            }
+            let at = place.to_string();
+            let arguments =
+                ["rebuild", &scene.capture, "--base", &scene.base, "--at", &at, "-o", &image, "--force", "--json"];
+            let (code, told) = blkecho(&arguments);
+            assert_eq!((code, told["seq"].as_u64()), (0, Some(place)), "{told:#}");
+            assert!(fs::read(&image).expect("an image") == fs::read(&naive).expect("a copy"), "they differ at {place}");
         }
-        let at = place.to_string();
-        let arguments =
-            ["rebuild", &scene.capture, "--base", &scene.base, "--at", &at, "-o", &image, "--force", "--json"];
-        let (code, told) = blkecho(&arguments);
-        assert_eq!((code, told["seq"].as_u64()), (0, Some(place)), "{told:#}");
-        assert!(fs::read(&image).expect("an image") == fs::read(&naive).expect("a copy"), "they differ at {place}");
-    }
+    });
 }
 
 /// On XFS states are clones that share their blocks with the worker's image: what is found is the same, also by checks that
@@ -191,36 +195,38 @@ fn two_hundred_moments_of_an_ext4_equal_a_naive_replay() {
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn states_and_images_on_xfs_share_their_blocks() {
-    let scene = Scene::ext4(32, |_| {}, copy_files);
-    let broken = scene.path("broken.pcapng");
-    without_barriers(&scene.capture, &broken);
-    let disk = LoopDevice::new(scene.dir.path(), "xfs", 600);
-    sh(&format!("mkfs.xfs -q {}", disk.path.display()));
-    let xfs = Mounted::new(&disk.path, scene.dir.path().join("on-xfs"));
-    let there = |name: &str| xfs.at.join(name).display().to_string();
-    let (base, image) = (there("base"), there("image"));
-    sh(&format!("cp {} {base}", scene.base));
-    let on = |work: &str| {
-        let plain =
-            ["explore", &broken, "--base", &base, "--check", FSCK, "--work-dir", work, "--samples", "20", "--json"];
-        blkecho(&plain)
-    };
-    let (code, shared) = on(&there(""));
-    assert_eq!((code, shared["handed_out"].as_str()), (3, Some("clone")), "{shared:#}");
-    let plain = LoopDevice::new(scene.dir.path(), "ext4", 300);
-    sh(&format!("mkfs.ext4 -q {}", plain.path.display()));
-    let ext4 = Mounted::new(&plain.path, scene.dir.path().join("on-ext4"));
-    let (code, copied) = on(&ext4.at.display().to_string());
-    assert_eq!(code, 3);
-    assert_ne!(copied["handed_out"], "clone", "ext4 shares no blocks: {copied:#}");
-    ext4.unmount();
-    for what in ["seq", "difference", "needed", "verdict"] {
-        assert_eq!(shared["failing"][what], copied["failing"][what], "{what}");
-    }
-    let (code, told) = blkecho(&["rebuild", &scene.capture, "--base", &base, "-o", &image, "--json"]);
-    assert_eq!((code, &told["holes"]), (0, &0.into()), "{told:#}");
-    sh(&format!("cmp {image} {}; filefrag -v {image} | grep -q shared", scene.device.image.display()));
-    xfs.unmount();
+    again(|| {
+        let scene = Scene::ext4(32, |_| {}, copy_files);
+        let broken = scene.path("broken.pcapng");
+        without_barriers(&scene.capture, &broken);
+        let disk = LoopDevice::new(scene.dir.path(), "xfs", 600);
+        sh(&format!("mkfs.xfs -q {}", disk.path.display()));
+        let xfs = Mounted::new(&disk.path, scene.dir.path().join("on-xfs"));
+        let there = |name: &str| xfs.at.join(name).display().to_string();
+        let (base, image) = (there("base"), there("image"));
+        sh(&format!("cp {} {base}", scene.base));
+        let on = |work: &str| {
+            let plain =
+                ["explore", &broken, "--base", &base, "--check", FSCK, "--work-dir", work, "--samples", "20", "--json"];
+            blkecho(&plain)
+        };
+        let (code, shared) = on(&there(""));
+        assert_eq!((code, shared["handed_out"].as_str()), (3, Some("clone")), "{shared:#}");
+        let plain = LoopDevice::new(scene.dir.path(), "ext4", 300);
+        sh(&format!("mkfs.ext4 -q {}", plain.path.display()));
+        let ext4 = Mounted::new(&plain.path, scene.dir.path().join("on-ext4"));
+        let (code, copied) = on(&ext4.at.display().to_string());
+        assert_eq!(code, 3);
+        assert_ne!(copied["handed_out"], "clone", "ext4 shares no blocks: {copied:#}");
+        ext4.unmount();
+        for what in ["seq", "difference", "needed", "verdict"] {
+            assert_eq!(shared["failing"][what], copied["failing"][what], "{what}");
+        }
+        let (code, told) = blkecho(&["rebuild", &scene.capture, "--base", &base, "-o", &image, "--json"]);
+        assert_eq!((code, &told["holes"]), (0, &0.into()), "{told:#}");
+        sh(&format!("cmp {image} {}; filefrag -v {image} | grep -q shared", scene.device.image.display()));
+        xfs.unmount();
+    });
 }
 
 /// A capture in which flushes were issued before everything else, and no write is durable by itself.
@@ -247,28 +253,33 @@ fn without_barriers(capture: &str, broken: &str) {
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn a_replay_leaves_the_same_bytes() {
-    let dir = scratch();
-    let device = LoopDevice::new(dir.path(), "disk", 32);
-    let scene = Scene::record(dir, device, |device, _| {
-        fio(device, "--rw=randwrite --bs=4k --iodepth=8 --ioengine=libaio --size=16m --io_size=4m --rate_iops=1000");
+    again(|| {
+        let dir = scratch();
+        let device = LoopDevice::new(dir.path(), "disk", 32);
+        let scene = Scene::record(dir, device, |device, _| {
+            fio(
+                device,
+                "--rw=randwrite --bs=4k --iodepth=8 --ioengine=libaio --size=16m --io_size=4m --rate_iops=1000",
+            );
+        });
+        let target = LoopDevice::new(scene.dir.path(), "target", 32);
+        let to = target.path.display().to_string();
+        for pace in [&["--speed", "100%"][..], &["--max"]] {
+            sh(&format!("blkdiscard -z {to}"));
+            let (code, told) =
+                blkecho(&[&["replay", &scene.capture, "--to", &to, "--write", "--verify", "--json"], pace].concat());
+            assert_eq!((code, &told["verified"]["differing_bytes"]), (0, &0.into()), "{told:#}");
+            eprintln!("{pace:?}: issue error {}, {} s", told["issue_error"], told["seconds"]);
+            sh(&format!("cmp {} {}", scene.device.image.display(), target.image.display()));
+        }
+        // What is in use is refused, as on a standby.
+        sh(&format!("mkfs.ext4 -q -F {to}"));
+        let mounted = Mounted::new(&target.path, scene.dir.path().join("in-use"));
+        let refused =
+            Command::new(program()).args(["replay", &scene.capture, "--to", &to, "--write", "--overwrite"]).output();
+        assert_eq!(refused.expect("the program runs").status.code(), Some(6));
+        mounted.unmount();
     });
-    let target = LoopDevice::new(scene.dir.path(), "target", 32);
-    let to = target.path.display().to_string();
-    for pace in [&["--speed", "100%"][..], &["--max"]] {
-        sh(&format!("blkdiscard -z {to}"));
-        let (code, told) =
-            blkecho(&[&["replay", &scene.capture, "--to", &to, "--write", "--verify", "--json"], pace].concat());
-        assert_eq!((code, &told["verified"]["differing_bytes"]), (0, &0.into()), "{told:#}");
-        eprintln!("{pace:?}: issue error {}, {} s", told["issue_error"], told["seconds"]);
-        sh(&format!("cmp {} {}", scene.device.image.display(), target.image.display()));
-    }
-    // What is in use is refused, as on a standby.
-    sh(&format!("mkfs.ext4 -q -F {to}"));
-    let mounted = Mounted::new(&target.path, scene.dir.path().join("in-use"));
-    let refused =
-        Command::new(program()).args(["replay", &scene.capture, "--to", &to, "--write", "--overwrite"]).output();
-    assert_eq!(refused.expect("the program runs").status.code(), Some(6));
-    mounted.unmount();
 }
 
 /// A database with an empty table, and a file that tells how many rows were committed.
@@ -308,15 +319,17 @@ fn check_rows(scene: &Scene) -> String {
 #[test]
 #[ignore = "needs root, eBPF and loop devices"]
 fn sqlite_loses_no_row_when_it_syncs_and_the_loss_is_found_when_it_does_not() {
-    for (journal, synchronous, code) in
-        [("WAL", "FULL", 0), ("DELETE", "EXTRA", 0), ("DELETE", "FULL", 3), ("WAL", "OFF", 3)]
-    {
-        let scene = Scene::ext4(24, |at| make_database(at, journal), |at| insert_rows(at, synchronous));
-        let (found, told) = scene.explore(&scene.capture, &check_rows(&scene), &["--samples", "3"]);
-        assert_eq!(found, code, "{journal} {synchronous}: {told:#}");
-        // Some command is named: one that was lost, or one that went before something that never came.
-        let named = |list: &str| told["failing"][list].as_array().map_or(0, Vec::len);
-        assert_eq!(named("difference") + named("needed") > 0, code == 3, "{told:#}");
-        assert_ne!(told["handed_out"], "itself", "a check that mounts gets a copy");
-    }
+    again(|| {
+        for (journal, synchronous, code) in
+            [("WAL", "FULL", 0), ("DELETE", "EXTRA", 0), ("DELETE", "FULL", 3), ("WAL", "OFF", 3)]
+        {
+            let scene = Scene::ext4(24, |at| make_database(at, journal), |at| insert_rows(at, synchronous));
+            let (found, told) = scene.explore(&scene.capture, &check_rows(&scene), &["--samples", "3"]);
+            assert_eq!(found, code, "{journal} {synchronous}: {told:#}");
+            // Some command is named: one that was lost, or one that went before something that never came.
+            let named = |list: &str| told["failing"][list].as_array().map_or(0, Vec::len);
+            assert_eq!(named("difference") + named("needed") > 0, code == 3, "{told:#}");
+            assert_ne!(told["handed_out"], "itself", "a check that mounts gets a copy");
+        }
+    });
 }
