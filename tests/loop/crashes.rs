@@ -37,6 +37,7 @@ pub(crate) fn blkecho(arguments: &[&str]) -> (i32, Value) {
 /// A capture that runs.
 pub(crate) struct Capture {
     child: Child,
+    log: PathBuf,
 }
 
 impl Capture {
@@ -50,12 +51,13 @@ impl Capture {
             assert!(child.try_wait().expect("a state").is_none() && Instant::now() < deadline, "no capture");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { child }
+        Self { child, log }
     }
 
     pub(crate) fn end(mut self) {
         sh(&format!("kill -INT {}", self.child.id()));
-        check_whole(self.child.wait().expect("an end").code());
+        let code = self.child.wait().expect("an end").code();
+        check_whole(code, &fs::read_to_string(&self.log).expect("a log"));
     }
 }
 
